@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: acme_check
 short_description: Check that lego can use a DNS provider
 version_added: "0.3.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Fails if C(gateway_certificate) could not use the provider with variables of these names. Changes nothing, and asks
     nobody; whether the provider accepts the credentials is known only when there is a certificate to get.

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: a backup of the installation."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: backup
 short_description: Back up the installation with restic
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Needs the program restic.
   - Saves the state folder and the files of all workspaces to a restic repository, while people work. Each running
@@ -40,8 +37,6 @@ options:
     description: Whether the repository is created if there is none.
     type: bool
     default: true
-  ready_timeout:
-    description: Seconds to wait for a workspace that is in use, above one minute.
 extends_documentation_fragment: [atelier, atelier.no_check]
 """
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: restores a backup of the installation."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: backup_restore
 short_description: Restore a backup of the installation
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Needs the program restic.
   - The steps of a restore, which the playbook C(restore) runs in their order. Each can be repeated.
@@ -37,8 +34,6 @@ options:
     description: Whether an installation that has workspaces is deleted for the backup's.
     type: bool
     default: false
-  ready_timeout:
-    description: Seconds to wait for a workspace that is in use, above one minute.
 extends_documentation_fragment: [atelier, atelier.no_check]
 """
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: many seats from one workspace."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: clone
 short_description: Create many copies of one workspace
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - Takes one snapshot of the source (running or stopped), and creates the seats from it in parallel. The snapshot is
     removed at the end, also after a crash.

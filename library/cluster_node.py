@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: whether a machine takes workspaces, emptying it, and removing it."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: cluster_node
 short_description: Let a machine take workspaces, empty or remove it
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Sets the machine's availability in the Docker Swarm. A paused machine takes no new workspaces; those it has go on.
   - A drained one is paused, and its workspaces are moved to the others, one after the other. One that can't be moved
@@ -30,8 +27,6 @@ options:
         and can still begin elsewhere from a checkpoint (M(workspace_move)).
     type: bool
     default: false
-  ready_timeout:
-    description: Seconds that a moved IDE may take until it answers.
 extends_documentation_fragment: [atelier, atelier.check]
 """
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: a repository on the git server."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: forgejo_repo
 short_description: Create, change or remove a repository on the git server
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - The git server is Forgejo or Atelier's own embedded service; both are used through Forgejo's HTTP API v1.
   - All repositories belong to one account, C(atelier_git_admin_user). A new one is empty, and only that account can

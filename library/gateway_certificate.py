@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: gateway_certificate
 short_description: Renew the gateway's certificate
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, cryptography, docker]
+requirements: [cryptography]
 description:
   - Gets a certificate for the domain and its subdomains from an authority with ACME, by DNS-01 with lego, if less than
     a third of the present one's life is left, and hands it to the running gateway without a reload.
@@ -60,13 +58,8 @@ def _renew(module: AnsibleModule) -> dict[str, Any]:
     site, now = parse_site(module.params["site"]), datetime.now(UTC)
     if module.check_mode:
         return {"changed": is_due(site.state_dir, now), "expires": None, "problem": None}
-    done = renew(
-        site,
-        Locks(site.state_dir),
-        now,
-        force=module.params["force"],
-        keep_valid=module.params["keep_valid"],
-    )
+    force, keep_valid = module.params["force"], module.params["keep_valid"]
+    done = renew(site, Locks(site.state_dir), now, force=force, keep_valid=keep_valid)
     return {
         "changed": done.changed,
         "expires": done.certificate.expires.isoformat() if done.certificate else None,

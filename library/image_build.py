@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: image_build
 short_description: Build or pull an image of the platform
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Builds an image from a folder with BuildKit, and shows which step it is at. The caller decides whether it is needed.
   - Needs Docker's command line, from its version 23 on with the plugin buildx. Before that, as in Debian 12, BuildKit
@@ -124,12 +121,9 @@ def _build(module: AnsibleModule) -> dict[str, Any]:
         args=given["args"],
     )
     report = progress_reporter()
+    step = Message("step.image", name=build.tag)
     if not module.check_mode:
-        build_image(
-            given["engine_url"],
-            build,
-            lambda _, done, total: report(Message("step.image", name=build.tag), done, total),
-        )
+        build_image(given["engine_url"], build, lambda _, done, total: report(step, done, total))
     return {"changed": True, "name": build.tag}
 
 

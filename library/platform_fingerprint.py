@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: platform_fingerprint
 short_description: Check whether the platform changed since the last complete run
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Compares what the platform is made from (files, variables) and what is there of it (its containers and what they
     run, images, bridges, firewall, configuration files, a git server that takes Atelier's credentials) with what the

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: port_check
 short_description: Check that a TCP port of this host is free
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Fails with C(PORT_IN_USE), naming the process, when another process listens on the port. Changes nothing.
 options:

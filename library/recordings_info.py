@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: what the recorder wrote about a workspace."""
 
 from __future__ import annotations
 
@@ -7,18 +6,11 @@ DOCUMENTATION = r"""
 module: recordings_info
 short_description: Read the recordings of a workspace
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker, idna, publicsuffixlist, PyYAML]
+requirements: [idna, publicsuffixlist, PyYAML]
 description:
   - Returns the domains that a workspace with the proxy mode V(logging) requested, sorted into categories, and its
     conversations with LLMs as a Markdown document. Changes nothing.
 options:
-  name:
-    description: The workspace's name. One of O(name) and O(id) is needed.
-    type: str
-  id:
-    description: The workspace's id.
-    type: str
   document:
     description:
       - Also return its conversations as a document. V(clean) has the messages and the used tools, V(detailed) also
@@ -32,7 +24,7 @@ options:
   git_host:
     description: Host name of the installation's git server, to categorize it as version control.
     type: str
-extends_documentation_fragment: [atelier.site, atelier.check]
+extends_documentation_fragment: [atelier.site, atelier.workspace, atelier.check]
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: frees the space of images that were deleted from the image registry."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: registry_collect
 short_description: Free the space of deleted images in the image registry
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Removes the layers that no image of the registry has. Pushes wait meanwhile, pulls go on.
   - Does nothing while an image is being pushed, and on an installation with a single machine.

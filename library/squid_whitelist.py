@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: the domains that workspaces with the proxy mode security reach."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: squid_whitelist
 short_description: Change the domains that workspaces behind Squid can reach
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker, idna, publicsuffixlist]
+requirements: [idna, publicsuffixlist]
 description:
   - An entry covers a domain and its subdomains. Domains that workspaces always need (packages of Debian and Ubuntu,
     extensions of the IDE) are always on the global list.

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: see DOCUMENTATION."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: subnet_check
 short_description: Check that address ranges for Docker networks are free on this host
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Fails with C(VALIDATION_ERROR) if a range is malformed or overlaps one that the host already routes.
     Docker itself only compares with its own networks.

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: the images of templates."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: template_images
 short_description: Build the images of templates
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Builds the image of each named template if it is missing, or if the template's files or the IDE's image changed.
   - Existing images of other templates are also kept up to date.

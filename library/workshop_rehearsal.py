@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: a rehearsal of a workshop."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workshop_rehearsal
 short_description: Load test for a workshop, with a go or no-go
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - Each seat's page and WebSocket are opened through the gateway at the same time, as participants will.
   - The verdict is no-go if a seat does not start or cannot be opened, if opening takes too long, if the proxy of the

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: one workspace."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace
 short_description: Create, start, stop or remove a workspace
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - A workspace is a browser IDE (code-server) in a container, with a permanent address and a route through the gateway.
   - The module waits until the IDE answers HTTP. If it does not, the module fails and keeps the container for debugging.

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: a readable subdomain for a port of a workspace."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_alias
 short_description: Create a readable subdomain for a port of a workspace
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - The gateway routes C(<subdomain>.<domain>) to the port at once, without a reload. The program must listen on all
     addresses.

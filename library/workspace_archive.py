@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: archives of what workspaces hold."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_archive
 short_description: Commit, push and archive the work in workspaces, verify the archives, and remove the workspaces
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, backports.zstd (before Python 3.14), docker]
+requirements: [argon2-cffi, backports.zstd (before Python 3.14)]
 description:
   - Archives the whole C(/workspace) of each workspace, running or not, including the git repository (tar, compressed
     with zstd). Only sockets cannot be archived.
@@ -41,8 +39,6 @@ options:
     description: Folder of the archives and their manifest. Created if missing, readable by its owner only.
     type: path
     required: true
-  ready_timeout:
-    description: Seconds to wait for a workspace that is in use, above one minute.
 extends_documentation_fragment: [atelier, atelier.check]
 """
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: a checkpoint of one workspace."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_checkpoint
 short_description: Take a checkpoint of a workspace, for later resets
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - A checkpoint is an image of the workspace's present files. The workspace is paused for a moment.
   - Secrets in well-known locations (passwords, git credentials, keys, shell history, tokens) are excluded.
@@ -20,8 +17,6 @@ options:
         other checkpoint. V(scheduled) is for checkpoints by the clock, which are used when a machine is lost and by
         no reset; one is kept besides the five.
     type: str
-  ready_timeout:
-    description: Seconds to wait for a workspace that is in use, above one minute.
 extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 """
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: what workspaces there are."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_info
 short_description: List the workspaces of the installation
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - Returns database rows with the present status from Docker. Changes nothing.
 options:
@@ -47,23 +44,15 @@ workspaces:
   elements: dict
 """
 
-from typing import Any
-
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.workspaces.listing import list_workspaces
-from ansible.module_utils.basic import AnsibleModule
-
-_FILTERS = ("name", "id", "group", "cloned_from", "node")
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _list)
-
-
-def _list(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    wanted = {name: module.params[name] for name in _FILTERS if module.params[name] is not None}
-    return {"changed": False, "workspaces": list_workspaces(context, **wanted)}
+    run_with_context(
+        DOCUMENTATION,
+        lambda module, context: {"changed": False, "workspaces": list_workspaces(context, **own_options(module))},
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: moves one workspace to another machine."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_move
 short_description: Move a workspace to another machine
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - The workspace keeps its id, address, password, claim, aliases, branch and files. It is stopped while its files
     travel, and runs afterwards if it ran before. Programs that ran in it end.
@@ -32,8 +29,6 @@ options:
   node:
     description: Not one workspace but all of this machine (and group). Not with O(origin=machine).
     type: str
-  ready_timeout:
-    description: Seconds that the IDE may take until it answers.
 extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 """
 
@@ -103,11 +98,8 @@ def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
     if several := next((name for name in _SEVERAL if wanted[name]), None):
         raise AtelierError(Code.VALIDATION_ERROR, Message("lost_machines_only", field=several), field=several)
     moved = move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode)
-    return {
-        "changed": moved.changed,
-        "diff": {"before": moved.before, "after": moved.after},
-        "workspace": moved.after,
-    }
+    diff = {"before": moved.before, "after": moved.after}
+    return {"changed": moved.changed, "diff": diff, "workspace": moved.after}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: other passwords for several workspaces."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_passwords
 short_description: Change the passwords of several workspaces at once
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - Sets the password hash of each workspace, in parallel. Running containers are restarted, which ends all their
     sessions and processes.
@@ -47,20 +45,17 @@ failed_seats:
   elements: str
 """
 
-from typing import Any
-
 from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _set)
-
-
-def _set(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    return seats_result(set_passwords(context, module.params["hashes"], check_mode=module.check_mode), "changed")
+    run_with_context(
+        DOCUMENTATION,
+        lambda module, context: seats_result(
+            set_passwords(context, module.params["hashes"], check_mode=module.check_mode), "changed"
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: drift between Docker, the database and the gateway."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_reconcile
 short_description: Find and repair differences between Docker, the database and the gateway
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - Finds containers without a database row, rows without a container, workspaces whose creation was interrupted, wrong
     statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
@@ -32,13 +30,7 @@ options:
       - Id of the ended job that calls this. Its workspaces are skipped only if another job is working on them.
     type: str
     version_added: 0.2.0
-  keep_hours:
-    description: Hours after which a container kept by a reset can be removed.
-    type: float
-    default: 24
-  ready_timeout:
-    description: Seconds to wait for a workspace that is in use, above one minute.
-extends_documentation_fragment: [atelier, atelier.check]
+extends_documentation_fragment: [atelier, atelier.keep_hours, atelier.check]
 """
 
 EXAMPLES = r"""
@@ -64,7 +56,7 @@ drift:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
@@ -75,13 +67,9 @@ def main() -> None:
 
 
 def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    drift = find_drift(
-        context,
-        module.params["abandoned_ids"],
-        after_job=module.params["after_job"],
-        keep_hours=module.params["keep_hours"],
-    )
-    repair = module.params["repair"]
+    given = own_options(module)
+    repair = given.pop("repair")
+    drift = find_drift(context, **given)
     repaired = repair and not module.check_mode
     if repaired:
         for difference in drift:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: ends everything of the participant who had a seat."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_release
 short_description: End all sessions and processes of a workshop seat, for its next participant
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - The seat's container is restarted from outside, so no process, listener or session of the former participant
     remains. Session cookies become invalid, even if the password stays.
@@ -27,11 +24,7 @@ options:
   run_id:
     description: An id chosen by the caller, lower-case letters and digits. A second run with it does not reset again.
     type: str
-  keep_hours:
-    description: Hours that replaced containers are kept.
-    type: float
-    default: 24
-extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: resets a seat."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_reset
 short_description: Reset a seat to its last checkpoint or its base
 version_added: "0.1.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - The seat gets a new container with the same id, address and password, and runs. Its image is the first that exists
     of the seat's last checkpoint, its base's last checkpoint, the base's present state, the image that the seat was
@@ -21,11 +18,7 @@ options:
   run_id:
     description: An id chosen by the caller. A second run with the same id changes nothing.
     type: str
-  keep_hours:
-    description: Hours that replaced containers are kept; each reset removes older ones.
-    type: float
-    default: 24
-extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""
@@ -54,20 +47,16 @@ kept:
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
 """
 
-from typing import Any
-
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.checkpoints import reset
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _reset, required_one_of=[("name", "id")])
-
-
-def _reset(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    return reset(context, **own_options(module), check_mode=module.check_mode).view()
+    run_with_context(
+        DOCUMENTATION,
+        lambda module, context: reset(context, **own_options(module), check_mode=module.check_mode).view(),
+        required_one_of=[("name", "id")],
+    )
 
 
 if __name__ == "__main__":

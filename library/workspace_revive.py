@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: starts workspaces that should run and do not."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_revive
 short_description: Start workspaces that should run but do not
 version_added: "0.2.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, argon2-cffi, docker]
+requirements: [argon2-cffi]
 description:
   - After a crash, Docker marks the containers that it stopped as manually stopped. This module restarts them, in
     parallel.
@@ -46,20 +44,14 @@ failed_seats:
   elements: str
 """
 
-from typing import Any
-
 from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.revival import revive
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _revive)
-
-
-def _revive(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    return seats_result(revive(context, module.params["ids"]), "started")
+    run_with_context(
+        DOCUMENTATION, lambda module, context: seats_result(revive(context, module.params["ids"]), "started")
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Ansible module: gives workspaces their template's present image."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ DOCUMENTATION = r"""
 module: workspace_upgrade
 short_description: Give workspaces their template's present image
 version_added: "0.3.0"
-author: Atelier contributors (@atelier)
-requirements: [python >= 3.11, docker]
 description:
   - A workspace gets a new container of its template's image, which is built first if the template or the IDE changed.
     It keeps its id, address, password, claim, aliases, branch, C(/workspace) and its home folder. Everything else in
@@ -26,11 +23,7 @@ options:
     description: Not one workspace but all.
     type: bool
     default: false
-  keep_hours:
-    description: Hours that replaced containers are kept; each upgrade removes older ones.
-    type: float
-    default: 24
-extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours, atelier.check]
 """
 
 EXAMPLES = r"""

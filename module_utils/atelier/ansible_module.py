@@ -31,7 +31,38 @@ from .containers.container_names import read_names_key
 from .containers.context import Context, Progress, open_context
 from .git.names import check_owner
 
-SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": options(Site)}
+_SITE: dict[str, Any] = {
+    "description": "The installation the module works on. The inventory composes it once as C(atelier_site); playbooks"
+    " pass it on as it is.",
+    "type": "dict",
+    "required": True,
+    "options": options(Site),
+}
+# The options that modules share, by the documentation fragment that a module extends to have them.
+SHARED_OPTIONS: Mapping[str, dict[str, Any]] = {
+    "atelier": {
+        "site": _SITE,
+        "ready_timeout": {
+            "description": "Seconds that each IDE may take until it answers HTTP. A workspace that is in use is awaited"
+            " for one minute longer.",
+            "type": "float",
+            "default": 60,
+        },
+    },
+    "atelier.site": {"site": _SITE},
+    "atelier.workspace": {
+        "name": {"description": "The workspace's name.", "type": "str"},
+        "id": {"description": "Its id, instead of the name.", "type": "str"},
+    },
+    "atelier.keep_hours": {
+        "keep_hours": {
+            "description": "Hours that replaced containers are kept; older ones are removed.",
+            "type": "float",
+            "default": 24,
+        },
+    },
+}
+_SECRET = re.compile("hash|password|secret|token")
 
 
 def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -42,17 +73,13 @@ def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) 
         f"{'unknown: ' * isinstance(error, UnsupportedError)}{error.msg.rstrip('.')}" for error in result.errors.errors
     ]
     if wrong:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("settings.wrong", faults="; ".join(wrong)),
-            field=field,
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("settings.wrong", faults="; ".join(wrong)), field=field)
     return dict(result.validated_parameters)
 
 
 def parse_site(raw: Mapping[str, Any]) -> Site:
     """Parses the module parameter ``site``. Raises VALIDATION_ERROR if it is invalid."""
-    given = checked({"site": SITE_SPEC}, {"site": raw}, "site")["site"]
+    given = checked({"site": _SITE}, {"site": raw}, "site")["site"]
     state_dir = _state_dir(given["state_dir"])
     return build(
         Site,
@@ -85,11 +112,7 @@ def _state_dir(path: str) -> Path:
     """The gateway's and the proxies' users access files below the state folder by the same path, and cannot read
     /root."""
     if Path(path).is_relative_to("/root"):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("settings.state_dir", path=path),
-            field="site.state_dir",
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("settings.state_dir", path=path), field="site.state_dir")
     return Path(path)
 
 
@@ -110,24 +133,10 @@ def _git_server(site: Mapping[str, Any], state_dir: Path) -> GitServer | None:
     )
 
 
-# The options that every module which changes something takes besides its own.
-SHARED_SPEC: dict[str, Any] = {
-    "site": SITE_SPEC,
-    "ready_timeout": {"type": "float", "default": 60},
-}
-# By the name of the documentation fragment.
-_SHARED_SPECS: Mapping[str, dict[str, Any]] = {
-    "atelier": SHARED_SPEC,
-    "atelier.site": {"site": SITE_SPEC},
-    "atelier.workspace": {"name": {"type": "str"}, "id": {"type": "str"}},
-}
-_SECRET = re.compile("hash|password|secret|token")
-
-
 def argument_spec(document: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a module's documentation and of its fragments. One with the name of a secret is logged only if it
     is a switch."""
-    shared = ChainMap(*(_SHARED_SPECS.get(name, {}) for name in document["extends_documentation_fragment"]))
+    shared = ChainMap(*(SHARED_OPTIONS.get(name, {}) for name in document["extends_documentation_fragment"]))
     return {**_declared(document["options"]), **shared}
 
 
@@ -160,25 +169,19 @@ def run(
     )
     try:
         result = call(module)
-    except AtelierError as error:
-        _fail(module, error)
-    except OSError as error:
-        full = no_space(error)
-        if full is None:
+    except (AtelierError, OSError) as error:
+        known = error if isinstance(error, AtelierError) else no_space(error)
+        if known is None:
             raise
-        _fail(module, full)
+        module.fail_json(**tagged({"msg": known.sentence, "error_code": str(known.code), "details": known.details}))
     else:
         module.exit_json(**tagged(result))
-
-
-def _fail(module: AnsibleModule, error: AtelierError) -> None:
-    module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
 
 
 def run_with_context(
     documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any
 ) -> None:
-    """Like ``run``, but opens the installation of the module's SHARED_SPEC parameters for the call."""
+    """Like ``run``, but opens the installation of the module's ``site`` for the call."""
 
     def opened(module: AnsibleModule) -> dict[str, Any]:
         with open_context(
@@ -193,8 +196,8 @@ def run_with_context(
 
 
 def own_options(module: AnsibleModule) -> dict[str, Any]:
-    """The module's parameters without those of SHARED_SPEC."""
-    return {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+    """The module's parameters without those that every module has which opens the installation."""
+    return {key: value for key, value in module.params.items() if key not in SHARED_OPTIONS["atelier"]}
 
 
 def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Shared documentation of the modules. ``site`` is documented from its declaration, the core's class Site."""
+"""Shared documentation of the modules, made from the options that the core declares for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-from ansible.module_utils.atelier.ansible_module import SITE_SPEC
+from ansible.module_utils.atelier.ansible_module import SHARED_OPTIONS
 
 
 def _documented(option: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,24 +20,18 @@ def _documented(option: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in option.items() if key != "options"}, "suboptions": inner}
 
 
-_SITE = {
-    "description": "The installation the module works on. The inventory composes it once as C(atelier_site); playbooks"
-    " pass it on as it is.",
-    **_documented(SITE_SPEC),
-}
-_READY_TIMEOUT = {
-    "description": "Seconds that each IDE may take until it answers HTTP.",
-    "type": "float",
-    "default": 60,
-}
-_NOTES = [
-    "A failure has C(error_code), what went wrong in one word, such as V(IDE_NOT_READY), and C(details): the field at"
-    " fault (C(field)), its value where it is no secret, and what to do (C(remedy))."
-]
+def _options(fragment: str) -> str:
+    return json.dumps({"options": {name: _documented(spec) for name, spec in SHARED_OPTIONS[fragment].items()}})
 
 
-def _attributes(check: str, diff: str) -> str:
+def _about(check: str, diff: str) -> str:
+    """What every module has: author, requirements, how it fails, and whether it has a check and a diff mode."""
     return f"""
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+notes:
+  - A failure has C(error_code), what went wrong in one word, such as V(IDE_NOT_READY), and C(details), the field at
+    fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
 attributes:
   check_mode:
     description: Whether the module tells what it would change without changing it.
@@ -49,17 +43,10 @@ attributes:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = json.dumps({"notes": _NOTES, "options": {"site": _SITE, "ready_timeout": _READY_TIMEOUT}})
-    SITE = json.dumps({"notes": _NOTES, "options": {"site": _SITE}})
-    WORKSPACE = """
-options:
-  name:
-    description: The workspace's name.
-    type: str
-  id:
-    description: Its id, instead of the name.
-    type: str
-"""
-    CHECK_AND_DIFF = _attributes("full", "full")
-    CHECK = _attributes("full", "none")
-    NO_CHECK = _attributes("none", "none")
+    DOCUMENTATION = _options("atelier")
+    SITE = _options("atelier.site")
+    WORKSPACE = _options("atelier.workspace")
+    KEEP_HOURS = _options("atelier.keep_hours")
+    CHECK_AND_DIFF = _about("full", "full")
+    CHECK = _about("full", "none")
+    NO_CHECK = _about("none", "none")

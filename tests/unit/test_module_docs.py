@@ -14,6 +14,8 @@ import pytest
 import yaml
 from atelier.ansible_module import argument_spec
 
+from plugins.doc_fragments.atelier import ModuleDocFragment
+
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "module_utils" / "atelier"
 MODULES = sorted((ROOT / "library").glob("*.py"))
@@ -30,9 +32,14 @@ PACKAGES = {
 
 
 def documentation(module: Path) -> dict[str, Any]:
+    """The module's own documentation and the fragment that all have in one form, merged as Ansible does."""
     for node in ast.parse(module.read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DOCUMENTATION":
-            return dict(yaml.safe_load(ast.literal_eval(node.value)))
+            own = dict(yaml.safe_load(ast.literal_eval(node.value)))
+            fragment = own["extends_documentation_fragment"][-1].removeprefix("atelier.").upper()
+            common = yaml.safe_load(getattr(ModuleDocFragment, fragment))
+            requirements = [*common["requirements"], *own.get("requirements", [])]
+            return {**common, **own, "requirements": requirements}
     raise AssertionError(f"{module.name} has no DOCUMENTATION")
 
 
@@ -78,7 +85,7 @@ def needed(module: Path) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
 def test_a_module_says_what_it_needs(module: Path) -> None:
-    assert {*documentation(module)["requirements"]} == {"python >= 3.11", *needed(module)}
+    assert sorted(documentation(module)["requirements"]) == sorted(["python >= 3.11", *needed(module)])
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
@@ -104,4 +111,4 @@ options:
     assert spec["password_hash"] == {"type": "str", "no_log": True}
     assert spec["remove_password"] == {"type": "bool", "default": False, "no_log": False}
     assert spec["look_at"]["options"] == {"files": {"type": "list", "elements": "path"}}
-    assert spec["ready_timeout"] == {"type": "float", "default": 60}
+    assert (spec["ready_timeout"]["type"], spec["ready_timeout"]["default"]) == ("float", 60)
