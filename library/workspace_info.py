@@ -45,7 +45,7 @@ workspaces:
 """
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.workspaces.listing import list_workspaces
+from ansible.module_utils.atelier.workspaces.views import list_workspaces
 
 
 def main() -> None:

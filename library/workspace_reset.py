@@ -48,7 +48,7 @@ kept:
 """
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.workspaces.checkpoints import reset
+from ansible.module_utils.atelier.workspaces.reset import reset
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from atelier.workspaces.checkpoint_images import SCHEDULED
+from atelier.workspaces.checkpoints import SCHEDULED
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically

@@ -12,8 +12,8 @@ from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.containers.engines import open_engine
 from atelier.engine.client import Engine
 from atelier.host.ports import listening_ports
-from atelier.workspaces.checkpoint_images import Checkpoint, checkpoints_among, known_checkpoints
-from atelier.workspaces.checkpoints import kept_among, kept_longer, note_kept
+from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, known_checkpoints
+from atelier.workspaces.kept_containers import kept_among, kept_longer, note_kept
 
 from ..core.formatting import size
 from ..schemas.projects import CheckpointView, DiskUsageFigures

@@ -36,7 +36,7 @@ from .gateway.haproxy import wrong_routes
 from .git.client import open_forge, seats_of
 from .recordings.folders import NodeFolder, recorded_on_node
 from .workshop import rehearsal
-from .workspaces.checkpoint_images import (
+from .workspaces.checkpoints import (
     Checkpoint,
     all_checkpoints,
     drop_checkpoint,
@@ -44,9 +44,9 @@ from .workspaces.checkpoint_images import (
     push_checkpoint,
     stored_checkpoints,
 )
-from .workspaces.checkpoints import interrupted_resets, restore_previous_container, stale_containers
 from .workspaces.import_container import row_from_container
-from .workspaces.listing import containers_by_id
+from .workspaces.kept_containers import interrupted_resets, restore_previous_container, stale_containers
+from .workspaces.views import containers_by_id
 
 _Busy = Callable[[Workspace], bool]
 

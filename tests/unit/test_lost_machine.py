@@ -26,18 +26,20 @@ from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workshop.removal import remove_collected
 from atelier.workspaces import checkpoints, lost_machine
 from atelier.workspaces import move as moves
-from atelier.workspaces.checkpoint_images import (
+from atelier.workspaces import reset as resets
+from atelier.workspaces.checkpoints import (
     checkpoints_among,
     leave_checkpoints,
     newest_checkpoint,
     stored_checkpoints,
+    take_checkpoint,
 )
-from atelier.workspaces.checkpoints import origin_of, take_checkpoint
-from atelier.workspaces.listing import list_workspaces
 from atelier.workspaces.lost_machine import begin_elsewhere, remove_machine
 from atelier.workspaces.move import move
 from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.reset import origin_of
 from atelier.workspaces.service import ensure
+from atelier.workspaces.views import list_workspaces
 from support import container, context, open_store, order, refused, site
 
 REGISTRY = "10.0.0.10:5000"
@@ -145,7 +147,8 @@ class Installation:
         self.killed: type[BaseException] | None = None
         monkeypatch.setattr(distribution, "_registry", lambda _: self)
         monkeypatch.setattr(type(self.context), "sync_routes", lambda _: None)
-        monkeypatch.setattr(checkpoints, "snapshot", self.snapshot)
+        for module in (checkpoints, resets):
+            monkeypatch.setattr(module, "snapshot", self.snapshot)
 
         def start(there: Any, row: Workspace, fill: Any) -> None:
             killed, self.killed = self.killed, None
@@ -154,7 +157,7 @@ class Installation:
             fill()
             self.started.append((there.node, row.name))
 
-        monkeypatch.setattr(checkpoints, "start_seat", start)
+        monkeypatch.setattr(resets, "start_seat", start)
 
     # --- The registry ---
 
@@ -360,7 +363,7 @@ def slow(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> list[bool]
             there.engine.status = "running"
             raise AtelierError(Code.IDE_NOT_READY, as_message("It is slow."))
 
-    monkeypatch.setattr(checkpoints.TemplateImages, "require", lambda *_: None)
+    monkeypatch.setattr(resets.TemplateImages, "require", lambda *_: None)
     monkeypatch.setattr(lost_machine, "start_filled", start)
     with pytest.raises(AtelierError, match="It is slow"):
         begin_elsewhere(installed.context, id=row.id, to="beta", or_base=True)
@@ -517,7 +520,7 @@ def test_a_seat_without_checkpoint_begins_only_where_that_is_wanted(
     assert installed.store.get(id=row.id) == row
     controller = installed.machines.all[CONTROLLER]
     controller.images["test/workspace:empty"] = "sha256:template"
-    monkeypatch.setattr(checkpoints.TemplateImages, "require", lambda *_: None)
+    monkeypatch.setattr(resets.TemplateImages, "require", lambda *_: None)
     (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta", or_base=True)
     assert (begun.origin, begun.checkpoint) == ("template", None)
     assert begun.lost and "had no checkpoint" in begun.lost

@@ -18,7 +18,7 @@ from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
-from atelier.workspaces import checkpoints
+from atelier.workspaces import reset as resets
 from support import container, context, open_store, order, site
 
 from api.runner.adapter import Ended
@@ -55,7 +55,7 @@ def released(
     made = site(tmp_path)
     here = context(made, store, engine, ready_timeout=-59.8)
     monkeypatch.setattr(Context, "sync_ports", lambda _: sync_ports())
-    for module in (seats, checkpoints):
+    for module in (seats, resets):
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = store.find(name="Seat")
     assert row is not None

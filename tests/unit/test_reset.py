@@ -13,12 +13,8 @@ from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets
-from atelier.workspaces.checkpoints import (
-    interrupted_resets,
-    previous_container,
-    reset,
-    restore_previous_container,
-)
+from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
+from atelier.workspaces.reset import reset
 from support import container, context, open_store, order, site
 
 

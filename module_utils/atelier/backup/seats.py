@@ -22,7 +22,7 @@ from ..containers.git_provisioning import git_files
 from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
 from ..engine.machine import free_on
 from ..engine.models import Container, Image, Size
-from ..workspaces.checkpoint_images import checkpoints_of
+from ..workspaces.checkpoints import checkpoints_of
 from .state_files import entries, seat_folder
 
 _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)

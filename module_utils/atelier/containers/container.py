@@ -230,6 +230,12 @@ def is_unreleased(workspace: Workspace) -> bool:
     return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
 
 
+def check_created(workspace: Workspace, field: str = "id") -> None:
+    """Raises WORKSPACE_BUSY while the workspace is being created."""
+    if workspace.status is Status.CREATING:
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("still_being_made", name=workspace.name), field=field)
+
+
 def why_away(workspace: Workspace) -> str:
     """The error of a workspace whose machine does not answer."""
     removed = workspace.error if id_of(workspace.error) == "machine_removed" else None

@@ -19,7 +19,7 @@ from ..containers.snapshots import recover
 from ..database.claims import claim_times
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
-from ..workspaces.checkpoints import ResetOutcome, reset
+from ..workspaces.reset import ResetOutcome, reset
 from ..workspaces.views import current_view
 
 KEEP_FILES, RESET_FILES = "keep", "reset"

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import MIB, Status, Workspace
-from ..containers.container import is_unreleased, seat_spec, start_seat
+from ..containers.container import check_created, is_unreleased, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.secret_paths import HOME
@@ -26,7 +26,7 @@ from ..database.intent import wanted_up
 from ..engine.docker_errors import is_engine_away
 from ..engine.machine import free_on
 from ..engine.models import Container, File
-from ..workspaces.checkpoints import (
+from ..workspaces.kept_containers import (
     NEW_SUFFIX,
     go_back,
     last_kept,
@@ -34,7 +34,6 @@ from ..workspaces.checkpoints import (
     restore_previous_container,
     set_aside,
 )
-from ..workspaces.move import check_created
 from .tar_stream import within
 
 # What a seat keeps of its container.
@@ -213,10 +212,7 @@ def _come_up(here: NodeContext, row: Workspace, kept: str | None, *, runs: bool)
             raise
         why = Message("upgrade.went_back", name=row.name, why=error.message)
         try:
-            go_back(here, name, kept)
-            here.store.update(row.id, status=Status.STOPPED, error=None)
-            if runs:
-                start_seat(here, row)
+            go_back(here, row, kept, start=runs)
         except AtelierError as second:
             why = Message("upgrade.not_back", name=row.name, why=error.message, then=second.message)
         raise AtelierError(error.code, why, field="name", workspace=row.id) from error

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
-from ..containers.container import container_of, discard_container, seat_spec
+from ..containers.container import check_created, container_of, discard_container, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import renew_credential
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.workspace_store import WorkspaceStore
-from .checkpoint_images import Checkpoint, newest_checkpoint
-from .checkpoints import origin_of, start_filled
-from .move import check_created, target_of
+from .checkpoints import Checkpoint, newest_checkpoint
+from .move import target_of
+from .reset import origin_of, start_filled
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def begin_elsewhere(
     NO_ROOM, and what a reset raises.
     """
     if group is None and node is None:
-        row = context.store.get(id=id, name=name)
-        return [_begin(context, row, to, or_base, check_mode)]
+        return [_begin(context, context.store.get(id=id, name=name), to, or_base, check_mode)]
     seats: list[BegunSeat] = []
     rows = _chosen(context, group, node)
     for row in rows:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Status, Workspace
-from ..containers.container import discard_container, put_config, remove_container, seat_spec, start_seat
+from ..containers.container import check_created, discard_container, put_config, remove_container, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_provisioning import git_files
@@ -22,7 +22,7 @@ from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import recover, snapshot
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
-from .checkpoint_images import leave_checkpoints, push_missing
+from .checkpoints import leave_checkpoints, push_missing
 from .views import current_view
 
 
@@ -59,11 +59,6 @@ def move(
         context.progress(Message("step.move", name=row.name, node=target), 1, 1)
         after = current_view(context, context.store.get(id=row.id))
     return Moved(True, before, after)
-
-
-def check_created(row: Workspace, field: str = "id") -> None:
-    if row.status is Status.CREATING:
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field=field)
 
 
 def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = False) -> str:

@@ -34,7 +34,8 @@ from ..database.workspace_store import new_id
 from ..engine.models import Container
 from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
-from .checkpoints import previous_container, remove_history, restore_previous_container
+from .checkpoints import remove_checkpoints
+from .kept_containers import previous_container, remove_replaced, restore_previous_container
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -239,7 +240,8 @@ def _hash_of(desired: WorkspaceSpec) -> str | None:
 def remove(context: NodeContext, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be resumed after an
     interruption. Pushed work stays. Returns sentences on what could not be done."""
-    remove_history(context, workspace.id)
+    remove_replaced(context, workspace.id)
+    remove_checkpoints(context, workspace.id)
     discard_container(context, workspace)
     forget_snapshot(context, workspace.id)
     context.store.delete(workspace.id)

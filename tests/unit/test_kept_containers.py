@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from atelier.workspaces import checkpoints, kept_ages
-from atelier.workspaces.checkpoints import kept_longer, note_kept, stamp_after
+from atelier.workspaces import checkpoints, kept_containers
+from atelier.workspaces.checkpoints import stamp_after
+from atelier.workspaces.kept_containers import kept_longer, note_kept
 
 A, B = "test-a-kept-20270301t120000000000z", "test-b-kept-20270301t130000000000z"
 
@@ -24,7 +25,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    monkeypatch.setattr(kept_ages, "_boot", made)
+    monkeypatch.setattr(kept_containers, "_boot", made)
     return made
 
 
