@@ -6,8 +6,8 @@ A repair loses no files: containers with files are adopted or marked; only incom
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -104,11 +104,7 @@ class Drift:
 
 
 def find_drift(
-    context: Context,
-    abandoned_ids: Collection[str] = (),
-    *,
-    after_job: str | None = None,
-    keep_hours: float = math.inf,
+    context: Context, abandoned_ids: Collection[str] = (), *, after_job: str | None = None, keep_hours: float = math.inf
 ) -> list[Drift]:
     """Returns all differences, in the order of their repair.
 
@@ -121,6 +117,7 @@ def find_drift(
     by_id = {row.id: row for row in rows}
     living = by_id.keys() | {id for node in nodes for id in node.containers}
     busy = partial(_is_locked, context, Jobs(context.store).workspaces_with_open_jobs(but=after_job))
+    all_answer = len(nodes) == len(context.site.node_names)
     return [
         *(_wrong_name(node.here, old, new) for node in nodes for old, new in node.misnamed.items()),
         *_interrupted_snapshots(context, by_id, busy),
@@ -132,13 +129,7 @@ def find_drift(
             if id not in by_id
         ),
         *_rehearsals(context),
-        *(
-            drift
-            for node in nodes
-            for drift in _row_drift(
-                node.here, [row for row in rows if row.node == node.here.node], node.containers, abandoned_ids, busy
-            )
-        ),
+        *(drift for node in nodes for drift in _row_drift(node, rows, abandoned_ids, busy)),
         *_abandoned_batches(context),
         *(drift for found in context.at_each(_leftover_snapshots) for drift in found),
         *(drift for node in nodes for drift in _past(node.here, by_id, living, keep_hours, busy)),
@@ -149,12 +140,7 @@ def find_drift(
         *_image_registry(context, nodes, by_id, living, busy),
         *(drift for node in nodes for drift in _missing_lists(node.here)),
         # Where a machine is away, nobody knows what it has.
-        *(
-            drift
-            for node in nodes
-            if len(nodes) == len(context.site.node_names)
-            for drift in _leftover_recordings(node.here, living)
-        ),
+        *(drift for node in nodes if all_answer for drift in _leftover_recordings(node.here, living)),
     ]
 
 
@@ -169,41 +155,35 @@ def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
             if context.engine.inspect(name) is not None and context.engine.inspect(wanted) is None:
                 context.engine.rename(name, wanted)
 
-    return Drift(
-        Kind.WRONG_NAME,
-        name,
-        Message("drift.wrong_name", container=name, wanted=wanted),
-        mend,
-    )
+    return Drift(Kind.WRONG_NAME, name, Message("drift.wrong_name", container=name, wanted=wanted), mend)
 
 
 def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     def repair(id: str) -> None:
-        with context.locks.workspace(id, context.lock_wait):
-            present = context.store.find(id=id)
-            if present is None:
+        with _locked(context, id) as row:
+            if row is None:
                 forget_snapshot(context, id)
             else:
-                recover(context.at(present), present)
+                recover(context.at(row), row)
 
-    return [
-        Drift(
-            Kind.INTERRUPTED_SNAPSHOT,
-            row.name if row else id,
-            Message("drift.interrupted_snapshot", name=row.name) if row else Message("drift.leftover_secrets", id=id),
-            partial(repair, id),
-        )
-        for id in interrupted(context.site)
-        if not ((row := rows.get(id)) and busy(row))
-    ]
+    found: list[Drift] = []
+    for id in interrupted(context.site):
+        row = rows.get(id)
+        if row is None:
+            message = Message("drift.leftover_secrets", id=id)
+        elif busy(row):
+            continue
+        else:
+            message = Message("drift.interrupted_snapshot", name=row.name)
+        found.append(Drift(Kind.INTERRUPTED_SNAPSHOT, row.name if row else id, message, partial(repair, id)))
+    return found
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     """Interrupted resets of this machine's workspaces. On a moved one's former machine a kept container has no use."""
 
     def repair(row: Workspace) -> None:
-        with context.locks.workspace(row.id, context.lock_wait):
-            present = context.store.find(id=row.id)
+        with _locked(context, row.id) as present:
             if present is not None and present.node == context.node:
                 restore_previous_container(context, present)
 
@@ -229,7 +209,7 @@ def _past(
     includes those whose row was lost and is created again."""
 
     def remove(name: str, id: str) -> None:
-        with context.locks.workspace(id, context.lock_wait):
+        with _locked(context, id):
             remove_container(context, name)
 
     containers = [
@@ -260,8 +240,8 @@ def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Bu
     present = {(node.here.node, id) for node in nodes for id in node.containers}
 
     def remove(here: NodeContext, row: Workspace) -> None:
-        with here.locks.workspace(row.id, here.lock_wait):
-            if here.store.get(id=row.id).node != here.node:
+        with _locked(here, row.id) as moved:
+            if moved is not None and moved.node != here.node:
                 discard_container(here, row)
 
     return [
@@ -283,40 +263,24 @@ def _image_registry(
     """Images in the registry that nobody needs, checkpoints that are on one machine only, and on one of before. Nothing
     while the registry does not answer."""
     found: list[Drift] = []
+
+    def leftover(message: str, tag: str) -> Drift:
+        return Drift(Kind.LEFTOVER_STORED, tag, Message(message, tag=tag), partial(withdraw, context, [tag]))
+
     with suppress(AtelierError):
         checkpoints = stored_checkpoints(context.site)
-        found += [
-            Drift(
-                Kind.LEFTOVER_STORED,
-                name,
-                Message("drift.leftover_stored_snapshot", tag=name),
-                partial(withdraw, context, [name]),
-            )
-            for name in leftovers_stored(context)
-        ]
+        found += [leftover("drift.leftover_stored_snapshot", name) for name in leftovers_stored(context)]
         # A row that was lost is made again from a container, which may be on a machine that does not answer.
         if len(nodes) == len(context.site.node_names):
-            found += [
-                Drift(
-                    Kind.LEFTOVER_STORED,
-                    checkpoint.tag,
-                    Message("drift.leftover_checkpoint", tag=checkpoint.tag),
-                    partial(withdraw, context, [checkpoint.tag]),
-                )
-                for checkpoint in checkpoints
-                if checkpoint.workspace_id not in living
-            ]
+            past = [checkpoint for checkpoint in checkpoints if checkpoint.workspace_id not in living]
+            found += [leftover("drift.leftover_checkpoint", checkpoint.tag) for checkpoint in past]
         for node in nodes if context.site.nodes else ():
             found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
     if has_garbage(context.site) or any(drift.kind is Kind.LEFTOVER_STORED for drift in found):
+        # While an image is being pushed, the repair leaves it to the next run.
+        collect = partial(collect_garbage, context)
         found.append(
-            Drift(
-                Kind.REGISTRY_GARBAGE,
-                context.site.image_registry,
-                Message("drift.registry_garbage"),
-                # While an image is being pushed, it is left to the next run.
-                partial(collect_garbage, context),
-            )
+            Drift(Kind.REGISTRY_GARBAGE, context.site.image_registry, Message("drift.registry_garbage"), collect)
         )
     return found
 
@@ -359,96 +323,62 @@ def _rehearsals(context: Context) -> list[Drift]:
 
 def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
     def rebuild_row() -> None:
-        with context.locks.workspace(id, context.lock_wait):
+        with _locked(context, id) as row:
             present = context.engine.inspect(container.name)
-            if present is not None and context.store.find(id=id) is None:
+            if present is not None and row is None:
                 context.store.import_row(row_from_container(context, id, present))
 
-    return Drift(
-        Kind.ORPHAN_CONTAINER,
-        container.name,
-        Message("drift.orphan_container", container=container.name, name=container.labels.get("atelier.name", "-")),
-        rebuild_row,
-    )
+    name = container.labels.get("atelier.name", "-")
+    message = Message("drift.orphan_container", container=container.name, name=name)
+    return Drift(Kind.ORPHAN_CONTAINER, container.name, message, rebuild_row)
 
 
-def _row_drift(
-    context: NodeContext,
-    rows: Sequence[Workspace],
-    containers: Mapping[str, Container],
-    abandoned_ids: Collection[str],
-    busy: _Busy,
-) -> list[Drift]:
-    found: list[Drift] = []
+def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection[str], busy: _Busy) -> list[Drift]:
+    context, found = node.here, list[Drift]()
     for row in rows:
-        container = containers.get(row.id)
-        if row.status is Status.CREATING and row.id in abandoned_ids:
-            found.append(_abandoned_workspace(context, row))
+        if row.node != context.node:
             continue
-        if busy(row):
-            continue
-        status, error = observed_status(row, container)
+        container = node.containers.get(row.id)
         if row.status is Status.CREATING:
-            found.append(_unfinished(context, row))
-        elif status is not row.status or error != row.error:
-            found.append(_wrong_status(context, row, container, status))
+            abandoned = row.id in abandoned_ids
+            if abandoned or not busy(row):
+                found.append(_unfinished(context, row, abandoned=abandoned))
+        elif not busy(row):
+            status, error = observed_status(row, container)
+            if status is not row.status or error != row.error:
+                found.append(_wrong_status(context, row, container, status))
     return found
 
 
 def _wrong_status(context: NodeContext, row: Workspace, container: Container | None, status: Status) -> Drift:
     def set_status() -> None:
-        with context.locks.workspace(row.id, context.lock_wait):
-            present = context.store.find(id=row.id)
+        with _locked(context, row.id) as present:
             if present is not None:
-                seen = container_of(context, row)
-                now_status, error = observed_status(present, seen)
-                context.store.observe(present, now_status, error)
+                context.store.observe(present, *observed_status(present, container_of(context, row)))
 
-    gone = container is None
-    return Drift(
-        Kind.MISSING_CONTAINER if gone else Kind.WRONG_STATUS,
-        row.name,
-        Message("drift.missing_container", name=row.name, status=status)
-        if gone
-        else Message("drift.wrong_status", name=row.name, status=status, recorded=row.status),
-        set_status,
-    )
+    if container is None:
+        message = Message("drift.missing_container", name=row.name, status=status)
+        return Drift(Kind.MISSING_CONTAINER, row.name, message, set_status)
+    message = Message("drift.wrong_status", name=row.name, status=status, recorded=row.status)
+    return Drift(Kind.WRONG_STATUS, row.name, message, set_status)
 
 
-def _unfinished(context: NodeContext, row: Workspace) -> Drift:
+def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Drift:
+    """A workspace that nobody is creating any more. The row of one that its job ``abandoned`` stays."""
+
     def remove() -> None:
-        with context.locks.workspace(row.id, context.lock_wait):
+        with _locked(context, row.id) as present:
             # It may have been completed since, and contain files.
-            present = context.store.find(id=row.id)
-            if (
-                present is not None
-                and present.status is Status.CREATING
-                and not _has_open_job(context, Jobs(context.store).workspaces_with_open_jobs(), present)
-            ):
-                discard_container(context, present)
+            if present is None or present.status is not Status.CREATING:
+                return
+            if not abandoned and _has_open_job(context, Jobs(context.store).workspaces_with_open_jobs(), present):
+                return
+            discard_container(context, present)
+            if not abandoned:
                 context.store.delete(present.id)
 
-    return Drift(
-        Kind.UNFINISHED_WORKSPACE,
-        row.name,
-        Message("drift.unfinished_workspace", name=row.name),
-        remove,
-    )
-
-
-def _abandoned_workspace(context: NodeContext, row: Workspace) -> Drift:
-    def discard() -> None:
-        with context.locks.workspace(row.id, context.lock_wait):
-            present = context.store.find(id=row.id)
-            if present is not None and present.status is Status.CREATING:
-                discard_container(context, present)
-
-    return Drift(
-        Kind.UNFINISHED_WORKSPACE,
-        row.name,
-        Message("drift.abandoned_workspace", name=row.name),
-        discard,
-    )
+    message = Message("drift.abandoned_workspace" if abandoned else "drift.unfinished_workspace", name=row.name)
+    return Drift(Kind.UNFINISHED_WORKSPACE, row.name, message, remove)
 
 
 def _abandoned_batches(context: Context) -> list[Drift]:
@@ -461,10 +391,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
 
     return [
         Drift(
-            Kind.ABANDONED_BATCH,
-            batch.id,
-            Message("drift.abandoned_batch", count=batch.count),
-            partial(close, batch),
+            Kind.ABANDONED_BATCH, batch.id, Message("drift.abandoned_batch", count=batch.count), partial(close, batch)
         )
         for batch in context.store.open_batches()
         if context.locks.batch_free(batch.id)
@@ -472,26 +399,18 @@ def _abandoned_batches(context: Context) -> list[Drift]:
 
 
 def _leftover_snapshots(context: NodeContext) -> list[Drift]:
+    message, remove = Message("drift.leftover_snapshot"), partial(remove_leftovers, context)
     return [
-        Drift(
-            Kind.LEFTOVER_SNAPSHOT,
-            ", ".join(image.tags) or image.id,
-            Message("drift.leftover_snapshot"),
-            partial(remove_leftovers, context, [image]),
-        )
+        Drift(Kind.LEFTOVER_SNAPSHOT, ", ".join(image.tags) or image.id, message, partial(remove, [image]))
         for image in leftover_snapshots(context)
     ]
 
 
 def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> list[Drift]:
     used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
+    remove = node.here.engine.remove_volume
     return [
-        Drift(
-            Kind.LEFTOVER_VOLUME,
-            volume,
-            Message("drift.leftover_volume", volume=volume),
-            partial(node.here.engine.remove_volume, volume),
-        )
+        Drift(Kind.LEFTOVER_VOLUME, volume, Message("drift.leftover_volume", volume=volume), partial(remove, volume))
         for volume in node.volumes
         if volume not in used
     ]
@@ -521,14 +440,8 @@ def _wrong_routes(context: Context) -> list[Drift]:
     for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
             if present is not None and (wrong := wrong_routes(present, wanted())):
-                return [
-                    Drift(
-                        Kind.WRONG_ROUTES,
-                        ", ".join(wrong)[:200],
-                        Message("drift.wrong_routes", count=len(wrong)),
-                        context.sync_routes,
-                    )
-                ]
+                message = Message("drift.wrong_routes", count=len(wrong))
+                return [Drift(Kind.WRONG_ROUTES, ", ".join(wrong)[:200], message, context.sync_routes)]
     return []
 
 
@@ -537,12 +450,9 @@ def _missing_lists(context: NodeContext) -> list[Drift]:
     if context.node == CONTROLLER or not has_node_lists(context.site):
         return []
     lists = NodeLists(context.site, context.store, context.locks, context.ready_timeout)
-    try:
+    with suppress(AtelierError):  # its Squid does not run: the repair says why
         if not lists.are_missing(context.node, context.engine):
             return []
-    except AtelierError:  # its Squid does not run: the repair says why
-        pass
-
     bring = partial(lists.bring, context.node, context.engine)
     return [Drift(Kind.NODE_LISTS, context.node, Message("drift.node_lists", node=context.node), bring)]
 
@@ -566,6 +476,13 @@ def _leftover_recordings(context: NodeContext, living: Collection[str]) -> list[
         for id in recorded_on_node(context.site, context.engine)
         if id not in living
     ]
+
+
+@contextmanager
+def _locked(context: Context, id: str) -> Iterator[Workspace | None]:
+    """Locks the workspace for a repair, and yields its row as it is now."""
+    with context.locks.workspace(id, context.lock_wait):
+        yield context.store.find(id=id)
 
 
 def _is_locked(context: Context, with_open_jobs: Collection[str], row: Workspace) -> bool:
