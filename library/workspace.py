@@ -179,8 +179,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.common.errors import AtelierError, Code
-from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.common.models import ProxyMode, StopReason
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
@@ -200,8 +199,7 @@ def main() -> None:
 def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = own_options(module)
     if given["password"] is not None and given["remove_password"]:
-        message = Message("input.at_most_one", names="password, remove_password")
-        raise AtelierError(Code.VALIDATION_ERROR, message, field="remove_password")
+        raise invalid("input.at_most_one", "remove_password", names="password, remove_password")
     mode = given.pop("proxy_mode")
     state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")

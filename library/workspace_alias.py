@@ -56,8 +56,7 @@ url:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.common.errors import AtelierError, Code
-from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.gateway.aliases import (
@@ -103,9 +102,7 @@ def _hash(context: Context, subdomain: str, given: dict[str, Any]) -> str:
     if given["password_hash"] is not None:
         return str(given["password_hash"])
     if given["password"] is None:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("input.requires", given="user", other="password"), field="password"
-        )
+        raise invalid("input.requires", "password", given="user", other="password")
     password = check_alias_password(given["password"])
     present = find_alias(context.store, subdomain)
     if present and present.password_hash and verify_password(present.password_hash, password):

@@ -69,8 +69,7 @@ failed_seats:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
-from ansible.module_utils.atelier.common.errors import AtelierError, Code
-from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.lost_machine import begin_elsewhere
 from ansible.module_utils.atelier.workspaces.move import move
@@ -96,7 +95,7 @@ def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
         seats = begin_elsewhere(context, **chosen, or_base=or_base, check_mode=module.check_mode)
         return seats_result(seats, "origin")
     if several := next((name for name in _SEVERAL if wanted[name]), None):
-        raise AtelierError(Code.VALIDATION_ERROR, Message("lost_machines_only", field=several), field=several)
+        raise invalid("lost_machines_only", several)
     moved = move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode)
     diff = {"before": moved.before, "after": moved.after}
     return {"changed": moved.changed, "diff": diff, "workspace": moved.after}

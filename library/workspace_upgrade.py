@@ -51,8 +51,7 @@ failed_seats:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
-from ansible.module_utils.atelier.common.errors import AtelierError, Code
-from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.upgrade import upgrade
 from ansible.module_utils.basic import AnsibleModule
@@ -67,8 +66,7 @@ def main() -> None:
 def _upgrade(module: AnsibleModule, context: Context) -> dict[str, Any]:
     wanted = own_options(module)
     if sum(bool(wanted[choice]) for choice in _CHOICES) != 1:
-        message = Message("input.exactly_one", names=", ".join(_CHOICES))
-        raise AtelierError(Code.VALIDATION_ERROR, message, field="name")
+        raise invalid("input.exactly_one", "name", names=", ".join(_CHOICES))
     del wanted["all"]
     return seats_result(upgrade(context, **wanted, check_mode=module.check_mode), "changed")
 

@@ -24,8 +24,8 @@ from ansible.module_utils.errors import UnsupportedError
 
 from .common.atomic_files import no_space
 from .common.declared import build, options
-from .common.errors import AtelierError, Code
-from .common.messages import Message, tagged
+from .common.errors import AtelierError, invalid
+from .common.messages import tagged
 from .common.models import GitServer, Network, ProxyMode, Site, address
 from .containers.container_names import read_names_key
 from .containers.context import Context, Progress, open_context
@@ -73,7 +73,7 @@ def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) 
         f"{'unknown: ' * isinstance(error, UnsupportedError)}{error.msg.rstrip('.')}" for error in result.errors.errors
     ]
     if wrong:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("settings.wrong", faults="; ".join(wrong)), field=field)
+        raise invalid("settings.wrong", field, faults="; ".join(wrong))
     return dict(result.validated_parameters)
 
 
@@ -100,11 +100,7 @@ def _networks(raw: Mapping[str, Any]) -> dict[ProxyMode, Network]:
                 network["name"], IPv4Network(network["subnet"]), int(port) if port else None
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("settings.network", mode=mode, why=error),
-                field=f"site.networks.{mode}",
-            ) from error
+            raise invalid("settings.network", f"site.networks.{mode}", mode=mode, why=error) from error
     return networks
 
 
@@ -112,7 +108,7 @@ def _state_dir(path: str) -> Path:
     """The gateway's and the proxies' users access files below the state folder by the same path, and cannot read
     /root."""
     if Path(path).is_relative_to("/root"):
-        raise AtelierError(Code.VALIDATION_ERROR, Message("settings.state_dir", path=path), field="site.state_dir")
+        raise invalid("settings.state_dir", "site.state_dir", path=path)
     return Path(path)
 
 

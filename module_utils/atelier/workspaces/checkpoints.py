@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, invalid
 from ..common.messages import Message
 from ..common.models import Site, Workspace
 from ..common.timestamps import timestamp
@@ -69,8 +69,7 @@ def take_checkpoint(
     row = context.store.get(id=id, name=name)
     check_created(row, "id" if id else "name")
     if run_id is not None and not RUN.fullmatch(run_id):
-        shown = run_id[:40]
-        raise AtelierError(Code.VALIDATION_ERROR, Message("input.run_id", value=shown), field="run_id", value=shown)
+        raise invalid("input.run_id", "run_id", value=run_id[:40])
     here = context.at(row)
     present = _known(here, row)
     done = next((found for found in present if run_id == found.run_id and run_id not in (None, SCHEDULED)), None)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common.errors import AtelierError, Code, faults_of
+from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
@@ -144,26 +144,20 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
 
 def _check(order: CloneOrder) -> None:
     if sum((order.count is not None, bool(order.names), bool(order.ids))) != 1:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("input.exactly_one", names="count, names, ids"), field="count"
-        )
+        raise invalid("input.exactly_one", "count", names="count, names, ids")
     if order.count is not None:
         check_count(order.count)
     for name in order.names:
         check_title(name, "names")
     if len(set(order.names)) < len(order.names):
-        raise AtelierError(Code.VALIDATION_ERROR, Message("input.duplicate_name"), field="names")
+        raise invalid("input.duplicate_name", "names")
     if order.password is not None:
         check_password(order.password)
     for name, password in order.passwords.items():
         check_password(password, f"passwords[{name}]")
     strangers = order.passwords.keys() - set(order.names)
     if strangers:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.password_of_nobody", names=", ".join(sorted(strangers))[:200]),
-            field="passwords",
-        )
+        raise invalid("input.password_of_nobody", "passwords", names=", ".join(sorted(strangers))[:200])
 
 
 def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list[Batch]:
@@ -238,12 +232,8 @@ def _named(context: Context, order: CloneOrder, source: Workspace, row: Workspac
     """A seat that the order names and whose row exists. Raises PROJECT_EXISTS for one that is no clone of the source,
     WORKSPACE_BUSY for one that another run is making."""
     if row.cloned_from != source.id:
-        raise AtelierError(
-            Code.PROJECT_EXISTS,
-            Message("name_of_another", name=row.name, source=source.name),
-            field="names",
-            value=row.name,
-        )
+        message = Message("name_of_another", name=row.name, source=source.name)
+        raise AtelierError(Code.PROJECT_EXISTS, message, field="names", value=row.name)
     if row.status is Status.CREATING and row.batch is not None and not context.locks.batch_free(row.batch):
         raise _busy(row)
     return _present(context, order, row)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, invalid
 from ..common.locks import Locks
 from ..common.messages import Message
 
@@ -82,11 +82,7 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != _COLUMNS:
-                raise AtelierError(
-                    Code.VALIDATION_ERROR,
-                    Message("sheet.columns", path=path, columns=", ".join(_COLUMNS)),
-                    field="seats_csv",
-                )
+                raise invalid("sheet.columns", "seats_csv", path=path, columns=", ".join(_COLUMNS))
             return {row["name"]: row for row in reader}
     except FileNotFoundError:
         return {}
@@ -95,4 +91,4 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _unusable(path: Path, why: Exception | Message) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, Message("sheet.unusable", path=path, why=why), field="seats_csv")
+    return invalid("sheet.unusable", "seats_csv", path=path, why=why)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..common.errors import AtelierError, Code, faults_of
+from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
 from ..containers.container import check_created, container_of, discard_container, seat_spec
@@ -93,7 +93,7 @@ def remove_machine(context: Context, node: str, *, force: bool = False, check_mo
     With ``force`` those of a machine that does not answer become ``error``. They can still begin elsewhere.
     """
     if node == CONTROLLER:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("controller_stays"), field="name", value=node)
+        raise invalid("controller_stays", "name", value=node)
     rows = [row for row in context.store.all() if row.node == node]
     answers = not is_lost(context, node)
     if rows and (answers or not force):
@@ -137,7 +137,7 @@ def _chosen(context: Context, group: str | None, node: str | None) -> Sequence[W
 
 
 def _answers(node: str) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, Message("machine_answers", node=node), field="origin", value=node)
+    return invalid("machine_answers", "origin", node=node, value=node)
 
 
 def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, check_mode: bool) -> BegunSeat:
@@ -177,7 +177,7 @@ def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
 def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint | None:
     last = newest_checkpoint(there, row.id, scheduled=True)
     if last is None and not or_base:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("no_checkpoint", name=row.name), field="origin")
+        raise invalid("no_checkpoint", "origin", name=row.name)
     return last
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError, Code, faults_of
+from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..containers.container import check_created, discard_container, put_config, remove_container, seat_spec, start_seat
@@ -69,9 +69,7 @@ def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = 
     candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
     if to is not None and (to != row.node or lost) and not candidates:
         names = ", ".join(sorted(machine.name for machine in machines)) or "-"
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("no_such_machine", node=to[:60], names=names), field="to", value=to[:60]
-        )
+        raise invalid("no_such_machine", "to", node=to[:60], names=names, value=to[:60])
     if to == row.node:
         return row.node
     promised, size = context.store.promised(), row.limits.memory_bytes
@@ -140,9 +138,7 @@ def set_availability(context: Context, node: str, availability: str, *, check_mo
     known = context.engines.swarm_nodes()
     if node not in known:
         names = ", ".join(sorted(known)) or "-"
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("not_in_swarm", node=node[:60], names=names), field="name", value=node[:60]
-        )
+        raise invalid("not_in_swarm", "name", node=node[:60], names=names, value=node[:60])
     wanted = "pause" if availability == "paused" else "active"
     if known[node].availability == wanted:
         return False

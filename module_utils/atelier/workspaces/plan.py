@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, StopReason, Workspace
 from ..common.validation import (
@@ -134,7 +134,7 @@ def plan_workspace(
 def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     """Everything that can be refused before anything is looked up."""
     if desired.id is None and desired.name is None:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("input.name_or_id"), field="name")
+        raise invalid("input.name_or_id", "name")
     if desired.id is not None:
         check_id(desired.id)
     if desired.name is not None:
@@ -152,11 +152,7 @@ def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     if desired.git_url is not None:
         check_git_url(desired.git_url)
     elif desired.git_access is not None and desired.id is None:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.requires", given="git_token", other="git_url"),
-            field="git_url",
-        )
+        raise invalid("input.requires", "git_url", given="git_token", other="git_url")
     # Only given properties are checked: an existing workspace keeps the others, and can always be stopped or removed.
     smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
     check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
@@ -172,11 +168,8 @@ def check_unchangeable(desired: WorkspaceSpec, workspace: Workspace) -> None:
     }
     for name, (wanted, present) in fixed.items():
         if wanted is not None and wanted != present:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("not_changeable", field=name, name=workspace.name, present=present, wanted=wanted),
-                field=name,
-                value=str(wanted),
+            raise invalid(
+                "not_changeable", name, name=workspace.name, present=present, wanted=wanted, value=str(wanted)
             )
 
 
