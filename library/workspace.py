@@ -217,8 +217,7 @@ def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     for warning in outcome.warnings:
         module.warn(str(warning))
     return {
-        "changed": outcome.changed,
-        "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},
+        **outcome.view(),
         "summary": change_summary(outcome.before, outcome.after),
         "workspace": {**outcome.after, "password": outcome.password} if outcome.after else {},
     }

@@ -96,9 +96,7 @@ def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
         return seats_result(seats, "origin")
     if several := next((name for name in _SEVERAL if wanted[name]), None):
         raise invalid("lost_machines_only", several)
-    moved = move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode)
-    diff = {"before": moved.before, "after": moved.after}
-    return {"changed": moved.changed, "diff": diff, "workspace": moved.after}
+    return move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode).view()
 
 
 if __name__ == "__main__":

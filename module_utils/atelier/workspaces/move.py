@@ -23,21 +23,12 @@ from ..containers.snapshots import recover, snapshot
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoints import leave_checkpoints, push_missing
-from .views import current_view
-
-
-@dataclass(frozen=True)
-class Moved:
-    """``before`` and ``after`` are views of the workspace."""
-
-    changed: bool
-    before: dict[str, object]
-    after: dict[str, object]
+from .views import Change, current_view
 
 
 def move(
     context: Context, *, id: str | None, name: str | None, to: str | None = None, check_mode: bool = False
-) -> Moved:
+) -> Change:
     """Moves the workspace to the machine ``to``, or else to the one with most room; one that is there stays.
 
     It runs afterwards if it ran before. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while it is being created, NO_ROOM,
@@ -48,7 +39,7 @@ def move(
     target = target_of(context, row, to)
     if check_mode or target == row.node:
         before = current_view(context, row)
-        return Moved(target != row.node, before, before | {"node": target})
+        return Change(target != row.node, before, before | {"node": target})
     with context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
         here, there = context.at(row), context.on(target)
@@ -58,7 +49,7 @@ def move(
         _move(here, there, row)
         context.progress(Message("step.move", name=row.name, node=target), 1, 1)
         after = current_view(context, context.store.get(id=row.id))
-    return Moved(True, before, after)
+    return Change(True, before, after)
 
 
 def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = False) -> str:

@@ -22,32 +22,22 @@ from ..engine.docker_errors import is_engine_away
 from ..engine.models import Container
 from .checkpoints import Checkpoint, fetch_checkpoint, newest_checkpoint
 from .kept_containers import NEW_SUFFIX, go_back, last_kept, remove_expired, set_aside
-from .views import observed_view
+from .views import Change, current_view, observed_view
 
 _RESET_LABEL = "atelier.reset"
 _FETCH_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class ResetOutcome:
+class ResetOutcome(Change):
     """``origin`` is what the seat was reset to: ``checkpoint``, ``base``, ``original_image``, ``repository`` or
     ``template``; ``kept`` is the name of the old container."""
 
-    changed: bool
-    before: dict[str, object]
-    after: dict[str, object]
     origin: str
     kept: str | None
 
     def view(self) -> dict[str, object]:
-        """The outcome as modules return it."""
-        return {
-            "changed": self.changed,
-            "diff": {"before": self.before, "after": self.after},
-            "workspace": self.after,
-            "origin": self.origin,
-            "kept": self.kept,
-        }
+        return {**super().view(), "origin": self.origin, "kept": self.kept}
 
 
 def reset(
@@ -70,9 +60,7 @@ def reset(
     row = context.store.get(id=id, name=name)
     check_created(row, "id" if id else "name")
     if check_mode:
-        context = context.at(row)
-        container = container_of(context, row)
-        before = observed_view(context.site, row, container)
+        before = current_view(context, row)
         return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
     with context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
@@ -96,8 +84,7 @@ def reset(
                 context, row, container, image, run_id, pending=GIT_IMPORT if origin == "repository" else None
             )
         context.progress(Message("step.reset", name=row.name), 1, 1)
-        row = context.store.get(id=row.id)
-        after = observed_view(context.site, row, container_of(context, row))
+        after = current_view(context, context.store.get(id=row.id))
     remove_expired(context, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
 

@@ -47,17 +47,13 @@ from .plan import (
     plan_workspace,
     template_of,
 )
-from .views import current_view, observed_view, view
+from .views import Change, current_view, observed_view, view
 
 
 @dataclass(frozen=True)
-class EnsureResult:
-    """``before`` and ``after`` are views of the workspace, empty where it does not exist; ``password`` is the one that
-    was made up in this run."""
+class EnsureResult(Change):
+    """``password`` is the one that was made up in this run."""
 
-    changed: bool
-    before: Mapping[str, object]
-    after: Mapping[str, object]
     warnings: Sequence[str] = ()
     password: str | None = field(default=None, repr=False)
 

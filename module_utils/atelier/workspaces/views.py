@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ..common.models import Site, Status, Workspace
 from ..containers.container import container_of, observed_status, why_away
 from ..containers.context import Context
 from ..engine.models import Container
 from ..git.names import MAIN
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to a workspace, by its views before and after; a view is empty where the workspace does not
+    exist."""
+
+    changed: bool
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+    def view(self) -> dict[str, object]:
+        """The change as modules return it."""
+        diff = {"before": dict(self.before), "after": dict(self.after)}
+        return {"changed": self.changed, "diff": diff, "workspace": dict(self.after)}
 
 
 def view(site: Site, workspace: Workspace, status: Status, error: str | None = None) -> dict[str, object]:
