@@ -68,7 +68,7 @@ failed_seats:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
 from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.lost_machine import begin_elsewhere
@@ -88,12 +88,11 @@ def main() -> None:
 
 
 def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    wanted = module.params
-    if wanted["origin"] != "machine":
-        chosen = {name: wanted[name] for name in (*_ONE, *_SEVERAL, "to")}
-        or_base = wanted["origin"] == "checkpoint_or_base"
-        seats = begin_elsewhere(context, **chosen, or_base=or_base, check_mode=module.check_mode)
-        return seats_result(seats, "origin")
+    wanted = own_options(module)
+    origin = wanted.pop("origin")
+    if origin != "machine":
+        or_base = origin == "checkpoint_or_base"
+        return seats_result(begin_elsewhere(context, **wanted, or_base=or_base, check_mode=module.check_mode), "origin")
     if several := next((name for name in _SEVERAL if wanted[name]), None):
         raise invalid("lost_machines_only", several)
     return move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode).view()

@@ -7,13 +7,11 @@ after a reset: a killed run leaves one of both, and another run completes it. A 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ..common.errors import AtelierError, Code, faults_of
+from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import MIB, Status, Workspace
 from ..containers.container import check_created, is_unreleased, seat_spec, start_seat
@@ -34,6 +32,7 @@ from ..workspaces.kept_containers import (
     restore_previous_container,
     set_aside,
 )
+from ..workspaces.side_by_side import each_alone
 from .tar_stream import within
 
 # What a seat keeps of its container.
@@ -76,30 +75,18 @@ def upgrade(
     if id is not None or name is not None:
         seats = [_upgrade(context, context.store.get(id=id, name=name), check_mode)]
     else:
-        seats = _upgrade_all(context, [row for row in context.store.all() if group in (None, row.group)], check_mode)
+        seats = each_alone(
+            context,
+            [row for row in context.store.all() if group in (None, row.group)],
+            lambda row: _upgrade(context, row, check_mode),
+            lambda row, error: UpgradedSeat(row.id, row.name, error=error.sentence),
+            lambda _: Message("step.seats_upgraded"),
+            per_core=_PER_CORE,
+            name_of=lambda row: row.name,
+        )
     if not check_mode and any(seat.changed for seat in seats):
         remove_expired(context, keep_hours)
     return seats
-
-
-def _upgrade_all(context: Context, rows: Sequence[Workspace], check_mode: bool) -> list[UpgradedSeat]:
-    if not rows:
-        return []
-
-    def attempt(row: Workspace) -> UpgradedSeat:
-        try:
-            with faults_of(row.name):
-                return _upgrade(context, row, check_mode)
-        except AtelierError as error:
-            if is_engine_away(error):
-                raise
-            return UpgradedSeat(row.id, row.name, error=error.sentence)
-
-    with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(rows))) as pool:
-        futures = [pool.submit(attempt, row) for row in rows]
-        for done, _ in enumerate(as_completed(futures), 1):
-            context.progress(Message("step.seats_upgraded"), done, len(rows))
-    return [future.result() for future in futures]
 
 
 def _upgrade(context: Context, row: Workspace, check_mode: bool) -> UpgradedSeat:
