@@ -141,10 +141,10 @@ def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
     outcome = clone(context, order, check_mode=module.check_mode)
     changed = [str(seat["name"]) for seat in outcome.seats if seat["changed"]]
     return {
-        "changed": outcome.changed,
+        "changed": bool(changed),
         "diff": {"before": {"changed_seats": []}, "after": {"changed_seats": changed}},
-        "source": dict(outcome.source),
-        "seats": [dict(seat) for seat in outcome.seats],
+        "source": outcome.source,
+        "seats": outcome.seats,
         "failed_seats": [str(seat["name"]) for seat in outcome.seats if seat["error"] is not None],
         "resumed": outcome.resumed,
     }

@@ -74,20 +74,12 @@ class _Seat:
 
 @dataclass(frozen=True)
 class CloneOutcome:
-    """``seats`` are views, each with ``changed`` and ``password`` (None unless it was set in this run)."""
+    """``source`` is its view, ``seats`` are views, each with ``changed`` and ``password`` (None unless it was set in
+    this run)."""
 
-    changed: bool
     resumed: bool
-    source: Mapping[str, object]
-    seats: Sequence[Mapping[str, object]]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One execution: the id of its lock, and the interrupted batch that it resumes, if any."""
-
-    id: str
-    batch: Batch | None = None
+    source: dict[str, object]
+    seats: list[dict[str, object]]
 
 
 def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
@@ -106,40 +98,31 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     if check_mode:
         return _dry_run(context, order, source)
     held = order.sheet.held(context.locks, context.lock_wait) if order.sheet else nullcontext()
-    with held, _run(context, order, source) as run:
-        seats = _seats(context, order, source, run)
+    with held, _run(context, order, source) as (run_id, resumed):
+        seats = _seats(context, order, source, run_id)
         try:
             _note(context, order, seats)
-            _finish_all(context, order, source, run, seats)
+            _finish_all(context, order, source, run_id, seats)
         except AtelierError as error:
             if not is_engine_away(error):
-                _roll_back(context, run, seats, error)
+                _roll_back(context, run_id, seats, error)
             raise
         _note(context, order, seats)
-        outcome = CloneOutcome(
-            changed=any(seat.changed for seat in seats),
-            resumed=run.batch is not None,
-            source=view(context.site, source, source.status),
-            seats=[_seat_view(context, seat) for seat in seats],
-        )
-        context.store.close_batch(run.id)
-    return outcome
+        views = [_seat_view(context, seat) for seat in seats]
+        context.store.close_batch(run_id)
+    return CloneOutcome(resumed, view(context.site, source, source.status), views)
 
 
 def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
     """Returns what the request would do, without doing it."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
-    seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), dry_run=True)
+    seats = _seats(context, order, source, batch.id if batch else new_id(), dry_run=True)
     if any(seat.make for seat in seats):
         check_source(context.at(source), source)
     for seat in seats:
         seat.changed = seat.make or _start(context, seat, check_mode=True)
-    return CloneOutcome(
-        changed=any(seat.changed for seat in seats),
-        resumed=batch is not None,
-        source=view(context.site, source, source.status),
-        seats=[_planned_view(context, seat) for seat in seats],
-    )
+    views = [_planned_view(context, seat) for seat in seats]
+    return CloneOutcome(batch is not None, view(context.site, source, source.status), views)
 
 
 def _check(order: CloneOrder) -> None:
@@ -166,21 +149,24 @@ def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list
 
 
 @contextmanager
-def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
-    """Holds the lock of an interrupted batch that fits the request, or else of a new run."""
+def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[tuple[str, bool]]:
+    """Holds the lock of an interrupted batch that fits the request, or else of a new run. Yields the id of the lock,
+    and whether the run resumes an interrupted one."""
     context.at_each(lambda here: remove_leftovers(here, leftover_snapshots(here)))
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
             # The previous holder may have closed it.
             if held and batch in context.store.open_batches(source.id):
-                yield _Run(batch.id, batch)
+                yield batch.id, True
                 return
     run_id = new_id()
     with context.locks.batch(run_id):
-        yield _Run(run_id)
+        yield run_id, False
 
 
-def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *, dry_run: bool = False) -> list[_Seat]:
+def _seats(
+    context: Context, order: CloneOrder, source: Workspace, run_id: str, *, dry_run: bool = False
+) -> list[_Seat]:
     """The order's seats: rows there are, and rows reserved now (or, with ``dry_run``, only as if)."""
     if order.ids:
         # Some may have been deleted since; the others are still created.
@@ -189,12 +175,12 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
             context.store.get(id=order.ids[0], field="ids")
         return [_present(context, order, row) for row in rows]
     if order.count is not None:
-        there = [row for row in context.store.all() if row.batch == run.id]
+        there = [row for row in context.store.all() if row.batch == run_id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
         reserved = (
             context.store.reserve_clones(
-                source, run.id, hashes, order.owner, machines=context.engines.machines(), dry_run=dry_run
+                source, run_id, hashes, order.owner, machines=context.engines.machines(), dry_run=dry_run
             )
             if hashes
             else []
@@ -208,7 +194,7 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
         clone_order(
-            source._replace(group=order.group or source.group), name, password_hash, owner=order.owner, batch=run.id
+            source._replace(group=order.group or source.group), name, password_hash, owner=order.owner, batch=run_id
         )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
@@ -216,8 +202,8 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
     seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
     for seat in seats_by_name.values():
         row = seat.workspace
-        unfinished = row.status is Status.CREATING and row.batch != run.id
-        if unfinished and not dry_run and not context.store.take_over(row, run.id):
+        unfinished = row.status is Status.CREATING and row.batch != run_id
+        if unfinished and not dry_run and not context.store.take_over(row, run_id):
             for reservation in reserved:
                 context.store.delete(reservation.id)
             raise _busy(row)
@@ -281,7 +267,7 @@ def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
     return [hashes[password] if password is not None else None for password in passwords]
 
 
-def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
+def _finish_all(context: Context, order: CloneOrder, source: Workspace, run_id: str, seats: Sequence[_Seat]) -> None:
     """Creates and starts the seats. Raises if none could be created or the engine became unavailable."""
     made = [seat for seat in seats if seat.make]
     if made:
@@ -290,7 +276,7 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
         there = context.at(source)
         nodes = {seat.workspace.node for seat in made}
         with (
-            snapshot(there, source, run.id, max_layers=order.max_layers) as image,
+            snapshot(there, source, run_id, max_layers=order.max_layers) as image,
             ThreadPoolExecutor(len(nodes) + 1) as pool,
         ):
             _finish(context, _images(there, image, nodes, pool), seats)
@@ -392,7 +378,7 @@ def _start(context: Context, seat: _Seat, *, check_mode: bool = False) -> bool:
     return ensure(context, wanted, check_mode=check_mode).changed
 
 
-def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
+def _roll_back(context: Context, run_id: str, seats: Sequence[_Seat], error: AtelierError) -> None:
     """Cleans up: removes fresh rows, unless their seat is up or its container was kept for debugging."""
     for seat in seats:
         is_up = seat.changed and not seat.error
@@ -406,7 +392,7 @@ def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: Ateli
             elif seat.make and not is_up and not kept:
                 context.store.update(seat.workspace.id, status=Status.ERROR, error=error.message)
     with suppress(AtelierError):
-        context.store.close_batch(run.id)
+        context.store.close_batch(run_id)
         context.sync_routes()
 
 
