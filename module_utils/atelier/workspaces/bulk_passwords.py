@@ -12,9 +12,6 @@ from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 from .side_by_side import each_alone
 
-# A restarting IDE keeps a core busy for most of a second: more at once only wait for each other.
-_PER_CORE = 3
-
 
 @dataclass(frozen=True)
 class PasswordSet:
@@ -39,4 +36,4 @@ def set_passwords(context: Context, hashes: Mapping[str, str], *, check_mode: bo
     def failed(id: str, error: AtelierError) -> PasswordSet:
         return PasswordSet(id, error=error.sentence, error_code=error.code, details=error.details)
 
-    return each_alone(context, [*hashes], set_one, failed, lambda _: Message("step.passwords_set"), per_core=_PER_CORE)
+    return each_alone(context, [*hashes], set_one, failed, lambda _: Message("step.passwords_set"))

@@ -33,14 +33,18 @@ _KIND = "checkpoint"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` is the same as in the name; ``run_id``
-    is the run that it was taken for, if given."""
+    """A checkpoint by its image's name. ``stamp`` is the time in the name; ``run_id`` is the run that it was taken for,
+    if given."""
 
     tag: str
     workspace_id: str
-    taken_at: str
     stamp: str
-    run_id: str | None = None
+    run_id: str | None
+
+    @property
+    def taken_at(self) -> str:
+        """The time in ISO 8601, UTC."""
+        return timestamp(datetime.strptime(self.stamp, STAMP).replace(tzinfo=UTC))
 
     @property
     def is_scheduled(self) -> bool:
@@ -119,12 +123,8 @@ def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
         rf"{re.escape(instance)}/{_KIND}:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
         rf"(?:-(?P<run>{RUN.pattern}))?"
     )
-
-    def checkpoint(found: re.Match[str]) -> Checkpoint:
-        taken_at = timestamp(datetime.strptime(found["stamp"], STAMP).replace(tzinfo=UTC))
-        return Checkpoint(found[0], found["id"], taken_at, found["stamp"], found["run"])
-
-    return [checkpoint(found) for tag in sorted(set(tags)) if (found := pattern.fullmatch(tag))]
+    found = [match for tag in sorted(set(tags)) if (match := pattern.fullmatch(tag))]
+    return [Checkpoint(match[0], match["id"], match["stamp"], match["run"]) for match in found]
 
 
 def all_checkpoints(context: NodeContext) -> list[Checkpoint]:

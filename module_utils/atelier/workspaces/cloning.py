@@ -25,10 +25,9 @@ from ..engine.models import Image
 from .credentials_csv import CredentialsCsv
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
+from .side_by_side import IDES_PER_CORE
 from .views import view
 
-# A starting IDE is mostly CPU; a few more than cores keep them busy while Docker sets up the next ones.
-_SEATS_PER_CORE = 3
 _MOST_WORKERS = 24
 # Each takes 19 MiB while it hashes.
 _HASHERS = 2
@@ -311,7 +310,7 @@ def _images(there: NodeContext, image: Image, nodes: set[str], pool: ThreadPoolE
 def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence[_Seat]) -> None:
     """Creates, starts and awaits all seats in a pool sized for the machines, those of a machine as soon as it has its
     image; errors stay with their seat."""
-    workers = min(_SEATS_PER_CORE * context.cpus(), _MOST_WORKERS, len(seats))
+    workers = min(IDES_PER_CORE * context.cpus(), _MOST_WORKERS, len(seats))
     waiting: dict[Future[str], list[_Seat]] = {image: [] for image in images.values()}
     with ThreadPoolExecutor(workers) as pool:
         futures: dict[Future[bool], _Seat] = {}

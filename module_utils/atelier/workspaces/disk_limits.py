@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from ..common.messages import Message
+from ..common.models import GIB, MIB
 from ..database.workspace_store import WorkspaceStore
 
 WARN_SHARE = 0.8
@@ -18,11 +19,10 @@ _GRACE_SHARE = 0.05
 # Growth between two looks, as a share of the limit, that does not leave the time to stop processes gently.
 _FAST_SHARE = 0.1
 # While the disk is nearly full, a workspace that adds more than this is stopped.
-NEED_BYTES = 64 * 1024**2
+NEED_BYTES = 64 * MIB
 _NEED_WALK_SECONDS = 2.0
 # Maximum time to measure a workspace; beyond that its size is unknown.
 LONGEST_WALK_SECONDS = 30
-_MIB, _GIB = 1024**2, 1024**3
 
 
 class Action(StrEnum):
@@ -127,7 +127,7 @@ def _fastest(rates: Mapping[str, float], least: float) -> list[str]:
 
 
 def readable(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{round(size / _MIB)} MiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{round(size / MIB)} MiB"
 
 
 def notices(store: WorkspaceStore) -> dict[str, Notice]:

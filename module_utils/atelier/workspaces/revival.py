@@ -17,8 +17,6 @@ from ..database.intent import wanted_up
 from .service import bring_up
 from .side_by_side import each_alone
 
-# A starting IDE keeps a core busy for most of a second: more at once only wait for each other.
-_PER_CORE = 3
 # Docker's states of a container that does not run, but can.
 DOWN = ("exited", "created", "dead")
 
@@ -43,7 +41,7 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
         # The API waits for single seats and reads the id; the text does not show it.
         return Message("step.seats_revived", seat="" if seat.error else seat.id)
 
-    return each_alone(context, ids, partial(_revive_one, context), failed, step, per_core=_PER_CORE)
+    return each_alone(context, ids, partial(_revive_one, context), failed, step)
 
 
 def _revive_one(context: Context, id: str) -> Revived:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..common.egress_modes import DEFAULT_MODE, Capability
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import Status, StopReason, Workspace
+from ..common.models import Limits, Status, StopReason, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
 from ..containers.container import (
@@ -111,11 +111,13 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         if desired.sheet and desired.password:
             desired.sheet.note(_name_of(desired, found), desired.password)
         try:
-            if workspace is not None and Step.REMOVE in steps:
+            if workspace is None:
+                workspace = _create(context, desired, steps)
+            elif Step.REMOVE in steps:
                 warnings += remove(here, workspace)
                 workspace = None
             else:
-                workspace = _apply(context, desired, workspace, steps)
+                workspace = _apply(here, desired, workspace, steps)
         except AtelierError as error:
             if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
                 # It was created meanwhile: plan again.
@@ -166,31 +168,22 @@ def _name_of(desired: WorkspaceSpec, found: Workspace | None) -> str:
     return desired.name or (found.name if found else "")
 
 
-def _apply(
-    context: Context, desired: WorkspaceSpec, workspace: Workspace | None, steps: Sequence[Step]
-) -> Workspace | None:
-    if Step.RESERVE in steps:
-        return _create(context, desired, steps)
-    if workspace is None:
-        return None
-    here = context.at(workspace)
-    actions: dict[Step, Callable[[NodeContext, WorkspaceSpec, Workspace], object]] = {
-        Step.RESTORE: lambda context, _, workspace: recover(context, workspace),
-        Step.DETAILS: lambda context, desired, workspace: context.store.update(
-            workspace.id, **details_of(desired, workspace)
-        ),
-        Step.PASSWORD: lambda context, desired, workspace: change_password(context, workspace, _hash_of(desired)),
-        Step.LIMITS: _change_limits,
-        Step.BUILD: _build,
-        Step.START: lambda context, _, workspace: bring_up(context, workspace),
-        Step.FETCH: _fetch,
-        Step.REPOSITORY: lambda context, _, workspace: _give_repository(context, workspace),
-        Step.STOP: lambda context, desired, workspace: _stop(context, workspace, desired.stop_reason),
+def _apply(here: NodeContext, desired: WorkspaceSpec, workspace: Workspace, steps: Sequence[Step]) -> Workspace:
+    actions: dict[Step, Callable[[Workspace], object]] = {
+        Step.RESTORE: lambda row: recover(here, row),
+        Step.DETAILS: lambda row: here.store.update(row.id, **details_of(desired, row)),
+        Step.PASSWORD: lambda row: _change_password(here, row, _hash_of(desired)),
+        Step.LIMITS: lambda row: _change_limits(here, row, limits_of(desired, row)),
+        Step.BUILD: lambda row: _build(here, desired, row),
+        Step.START: lambda row: bring_up(here, row),
+        Step.FETCH: lambda row: fetch(here, row, desired.git_access, desired.git_timeout),
+        Step.REPOSITORY: lambda row: _give_repository(here, row),
+        Step.STOP: lambda row: _stop(here, row, desired.stop_reason),
     }
     for step in Step:
         if step in steps:
-            actions[step](here, desired, workspace)
-            workspace = context.store.get(id=workspace.id)
+            actions[step](workspace)
+            workspace = here.store.get(id=workspace.id)
     return workspace
 
 
@@ -258,16 +251,12 @@ def _build(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -
     with repository_for(context, workspace, wanted, restore=workspace.branch is not None) as push:
 
         def fill() -> None:
-            _fetch(context, desired, workspace)
+            fetch(context, workspace, desired.git_access, desired.git_timeout)
             push()
 
         template = context.site.template_image(workspace.template)
         make_seat(context, workspace, image_at(context, context.on(), template), fill)
     context.progress(Message("step.start", name=workspace.name), 1, 1)
-
-
-def _fetch(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    fetch(context, workspace, desired.git_access, desired.git_timeout)
 
 
 def _give_repository(context: NodeContext, workspace: Workspace) -> None:
@@ -302,7 +291,7 @@ def _stop(context: NodeContext, workspace: Workspace, reason: StopReason) -> Non
     stopped_on_purpose(context.store, workspace.id, reason)
 
 
-def change_password(context: NodeContext, workspace: Workspace, password_hash: str | None) -> None:
+def _change_password(context: NodeContext, workspace: Workspace, password_hash: str | None) -> None:
     """Gives container and row another password, or none. The caller holds the workspace's lock.
 
     Changes the container first and the row last, so that a killed run is repeated.
@@ -316,8 +305,7 @@ def change_password(context: NodeContext, workspace: Workspace, password_hash: s
     context.sync_ports()
 
 
-def _change_limits(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    limits = limits_of(desired, workspace)
+def _change_limits(context: NodeContext, workspace: Workspace, limits: Limits) -> None:
     name = context.site.container_name(workspace.id)
     if context.engine.inspect(name) is not None:
         context.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))

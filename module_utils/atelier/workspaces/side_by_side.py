@@ -13,6 +13,8 @@ from ..engine.docker_errors import is_engine_away
 
 T = TypeVar("T")
 R = TypeVar("R")
+# A starting IDE keeps a core busy for most of a second: more at once only wait for each other.
+IDES_PER_CORE = 3
 
 
 def each_alone(
@@ -22,7 +24,7 @@ def each_alone(
     failed: Callable[[T, AtelierError], R],
     step: Callable[[R], Message],
     *,
-    per_core: int,
+    per_core: int = IDES_PER_CORE,
     name_of: Callable[[T], str] = str,
 ) -> list[R]:
     """Returns the results of ``work`` in the order of the items. One that fails fails alone: its result is that of
