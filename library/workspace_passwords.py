@@ -46,7 +46,7 @@ failed_seats:
 """
 
 from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
-from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
+from ansible.module_utils.atelier.workspaces.side_by_side import set_passwords
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ failed_seats:
 """
 
 from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
-from ansible.module_utils.atelier.workspaces.revival import revive
+from ansible.module_utils.atelier.workspaces.side_by_side import revive
 
 
 def main() -> None:

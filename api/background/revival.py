@@ -20,7 +20,7 @@ from atelier.containers.engines import open_engine
 from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
 from atelier.database.job_store import Job
-from atelier.workspaces.revival import DOWN
+from atelier.workspaces.side_by_side import DOWN
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically

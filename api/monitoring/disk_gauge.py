@@ -18,7 +18,7 @@ from atelier.engine.client import Engine
 from atelier.engine.machine import disk_at
 from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
-from atelier.workspaces.revival import DOWN
+from atelier.workspaces.side_by_side import DOWN
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container
-from atelier.workspaces import revival as core
+from atelier.workspaces import side_by_side as core
 from support import NETWORKS, ROOMY, container, context, open_store, order, site
 
 from api.background import revival

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from atelier.common.models import Status
 from atelier.containers.context import Context
-from atelier.workspaces import bulk_passwords, cloning, lost_machine, move, revival
+from atelier.workspaces import cloning, lost_machine, move, side_by_side
 from support import context, open_store, order, site
 
 Errors = Mapping[str, str | None]
@@ -43,12 +43,12 @@ def begin(here: Context) -> Errors:
 
 
 def revive(here: Context) -> Errors:
-    return {seat.id: seat.error for seat in revival.revive(here, [row.id for row in here.store.all()])}
+    return {seat.id: seat.error for seat in side_by_side.revive(here, [row.id for row in here.store.all()])}
 
 
 def set_passwords(here: Context) -> Errors:
     hashes = {row.id: "$argon2id$" for row in here.store.all()}
-    return {seat.id: seat.error for seat in bulk_passwords.set_passwords(here, hashes)}
+    return {seat.id: seat.error for seat in side_by_side.set_passwords(here, hashes)}
 
 
 def clone(here: Context) -> Errors:
@@ -64,8 +64,8 @@ def clone(here: Context) -> Errors:
     [
         (drain, move, "move"),
         (begin, lost_machine, "_begin"),
-        (revive, revival, "is_unreleased"),
-        (set_passwords, bulk_passwords, "ensure"),
+        (revive, side_by_side, "is_unreleased"),
+        (set_passwords, side_by_side, "ensure"),
         (clone, cloning, "_finish_one"),
     ],
 )
@@ -84,7 +84,7 @@ def test_the_others_are_done(
     monkeypatch.setattr(module, name, broken)
     monkeypatch.setattr(move, "set_availability", lambda *_, **__: False)
     monkeypatch.setattr(lost_machine, "is_lost", lambda *_: True)
-    monkeypatch.setattr(revival, "wanted_up", lambda _: {odd.id, good.id})
+    monkeypatch.setattr(side_by_side, "wanted_up", lambda _: {odd.id, good.id})
     errors = run(here)
     assert errors[good.id] is None
     assert "caused an internal error: ValueError (test_unforeseen_errors.py:" in str(errors[odd.id])
