@@ -164,14 +164,13 @@ def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
     begun = _unfinished(context.store).get(row.id)
     if begun is None:
         raise _answers(row.node)
-    if check_mode:
-        return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
-    with context.locks.workspace(row.id, context.lock_wait):
-        # Another run may have done it meanwhile.
-        if row.id in _unfinished(context.store):
-            row = context.store.get(id=row.id)
-            _finish(context.at(row), row, begun)
-        return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
+    if not check_mode:
+        with context.locks.workspace(row.id, context.lock_wait):
+            # Another run may have done it meanwhile.
+            if row.id in _unfinished(context.store):
+                row = context.store.get(id=row.id)
+                _finish(context.at(row), row, begun)
+    return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
 
 
 def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint | None:

@@ -361,15 +361,14 @@ def _dry_run(
         context.store.update(workspace.id, True, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
         context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
-    after = view(context.site, workspace, workspace.status)
+    given = {"name": desired.name, "group": desired.group, "notes": desired.notes}
+    changes = {key: value for key, value in given.items() if value is not None}
+    planned = workspace._replace(limits=limits_of(desired, workspace), **changes)
+    after = view(context.site, planned, workspace.status)
     if not before:
         # These are unknown before the row exists.
         after |= dict.fromkeys(("id", "url", "address", "created_at"))
-    limits = limits_of(desired, workspace)
-    after |= {"memory": limits.memory, "cpus": limits.cpus}
     after |= {"status": before.get("status"), "error": before.get("error")}
-    named = {"name": desired.name, "group": desired.group, "notes": desired.notes}
-    after |= {key: value for key, value in named.items() if value is not None}
     if Step.PASSWORD in steps:
         after["password_protected"] = not desired.remove_password
     if {Step.BUILD, Step.START} & set(steps):
