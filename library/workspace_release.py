@@ -53,20 +53,16 @@ kept:
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
 """
 
-from typing import Any
-
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.release import release
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _release, required_one_of=[("name", "id")])
-
-
-def _release(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    return release(context, **own_options(module), check_mode=module.check_mode).view()
+    run_with_context(
+        DOCUMENTATION,
+        lambda module, context: release(context, **own_options(module), check_mode=module.check_mode).view(),
+        required_one_of=[("name", "id")],
+    )
 
 
 if __name__ == "__main__":

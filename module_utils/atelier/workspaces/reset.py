@@ -92,13 +92,11 @@ def reset(
 @contextmanager
 def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]:
     """Keeps a deliberately stopped seat stopped if its reset fails, unless its new container runs."""
-    if row.id in wanted_up(context.store):
-        yield
-        return
+    was_stopped = row.id not in wanted_up(context.store)
     try:
         yield
     except AtelierError as error:
-        if error.code is not Code.IDE_NOT_READY:
+        if was_stopped and error.code is not Code.IDE_NOT_READY:
             with suppress(AtelierError):  # the first error says more
                 if row.id in wanted_up(context.store):
                     stopped_on_purpose(context.store, row.id)
@@ -107,10 +105,7 @@ def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]
 
 @contextmanager
 def origin_of(
-    context: NodeContext,
-    row: Workspace,
-    container: Container | None,
-    own: Checkpoint | None,
+    context: NodeContext, row: Workspace, container: Container | None, own: Checkpoint | None
 ) -> Iterator[tuple[str, str]]:
     """What the seat can begin from again: the origin as a word, and its image, which exists on this machine for the
     length of the block. ``own`` is the workspace's own checkpoint to use."""
