@@ -111,7 +111,7 @@ source:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
@@ -123,22 +123,10 @@ def main() -> None:
 
 
 def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    given = module.params
-    csv = given["seats_csv"]
-    order = CloneOrder(
-        source_id=given["source_id"],
-        source_name=given["source"],
-        count=given["count"],
-        names=given["names"],
-        ids=given["ids"],
-        password=given["password"],
-        passwords=given["passwords"],
-        generate_passwords=given["generate_passwords"],
-        sheet=CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
-        nodes=given["nodes"],
-        max_layers=given["flatten_at"],
-    )
-    outcome = clone(context, order, check_mode=module.check_mode)
+    given = own_options(module)
+    csv = given.pop("seats_csv")
+    sheet = CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
+    outcome = clone(context, CloneOrder(sheet=sheet, **given), check_mode=module.check_mode)
     changed = [str(seat["name"]) for seat in outcome.seats if seat["changed"]]
     return {
         "changed": bool(changed),

@@ -88,7 +88,7 @@ branches:
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.ansible_module import own_options, parse_site, run
 from ansible.module_utils.atelier.git.client import open_forge
 from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply_repository, check_repository
 from ansible.module_utils.basic import AnsibleModule
@@ -99,18 +99,11 @@ def main() -> None:
 
 
 def _apply(module: AnsibleModule) -> dict[str, Any]:
-    given = module.params
-    desired = RepositorySpec(
-        name=given["name"],
-        present=given["state"] == "present",
-        description=given["description"],
-        private=given["private"],
-        default_branch=given["default_branch"],
-        branches=tuple(given["branches"]),
-        if_taken=IfTaken(given["if_taken"]),
-    )
+    given = own_options(module)
+    present, if_taken = given.pop("state") == "present", IfTaken(given.pop("if_taken"))
+    desired = RepositorySpec(present=present, if_taken=if_taken, branches=tuple(given.pop("branches")), **given)
     check_repository(desired)
-    forge = open_forge(parse_site(given["site"]), given["ready_timeout"])
+    forge = open_forge(parse_site(module.params["site"]), module.params["ready_timeout"])
     change = apply_repository(forge, desired, check_mode=module.check_mode)
     return {
         "changed": change.changed,

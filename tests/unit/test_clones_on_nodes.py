@@ -69,7 +69,7 @@ class Installation:
 
     def clone(self, count: int) -> dict[str, tuple[str, str | None]]:
         """The machine and the error of each clone, by name."""
-        seats = clone(self.context, CloneOrder(source_name="one", count=count)).seats
+        seats = clone(self.context, CloneOrder(source="one", count=count)).seats
         return {str(seat["name"]): (str(seat["node"]), seat["error"] and str(seat["error"])) for seat in seats}  # type: ignore[misc]
 
 

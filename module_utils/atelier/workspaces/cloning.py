@@ -35,10 +35,11 @@ _HASHERS = 2
 
 @dataclass(frozen=True)
 class CloneOrder:
-    """The clone request. Exactly one of ``count``, ``names`` and ``ids`` (rows reserved before) is given."""
+    """The clone request. ``source`` is a name. Exactly one of ``count``, ``names`` and ``ids`` (rows reserved before)
+    is given. The snapshot is one layer from ``flatten_at`` layers on."""
 
     source_id: str | None = None
-    source_name: str | None = None
+    source: str | None = None
     count: int | None = None
     names: Sequence[str] = ()
     ids: Sequence[str] = ()
@@ -51,7 +52,7 @@ class CloneOrder:
     group: str | None = None
     # Labels that the machines of new seats must have; by default those of their source's.
     nodes: Sequence[str] = ()
-    max_layers: int = MAX_LAYERS
+    flatten_at: int = MAX_LAYERS
 
 
 @dataclass
@@ -90,7 +91,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     the next run.
     """
     _check(order)
-    source = context.store.get(id=order.source_id, name=order.source_name, field="source")
+    source = context.store.get(id=order.source_id, name=order.source, field="source")
     if source.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
     source = source._replace(node_labels=context.engines.node_labels(order.nodes, source.node_labels))
@@ -275,7 +276,7 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run_id: 
         there = context.at(source)
         nodes = {seat.workspace.node for seat in made}
         with (
-            snapshot(there, source, run_id, max_layers=order.max_layers) as image,
+            snapshot(there, source, run_id, max_layers=order.flatten_at) as image,
             ThreadPoolExecutor(len(nodes) + 1) as pool,
         ):
             _finish(context, _images(there, image, nodes, pool), seats)
