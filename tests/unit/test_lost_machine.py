@@ -606,3 +606,21 @@ def test_a_seat_of_a_machine_that_was_removed_can_be_deleted(installed: Installa
     assert ensure(installed.context, absent).changed
     assert installed.store.all() == []
     assert installed.registry == {}
+
+
+def test_a_move_that_waited_for_another_to_the_same_machine_changes_nothing(
+    movable: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = movable.seat("one")
+    in_container(movable, row)
+    found = moves.target_of
+
+    def find_after_the_other(*given: Any) -> str:
+        monkeypatch.setattr(moves, "target_of", found)
+        assert move(movable.context, id=row.id, name=None, to="beta").changed
+        return "beta"
+
+    monkeypatch.setattr(moves, "target_of", find_after_the_other)
+    late = move(movable.context, id=row.id, name=None, to="beta")
+    assert (late.changed, late.after["node"]) == (False, "beta")
+    assert list(movable.machines.all["beta"].containers) == [movable.site.container_name(row.id)]

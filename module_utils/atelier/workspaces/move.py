@@ -45,6 +45,8 @@ def move(
         here, there = context.at(row), context.on(target)
         recover(here, row)
         before = current_view(context, row)
+        if row.node == target:  # another run moved it there while this one waited
+            return Change(False, before, before)
         context.progress(Message("step.move", name=row.name, node=target), 0, 1)
         _move(here, there, row)
         context.progress(Message("step.move", name=row.name, node=target), 1, 1)
