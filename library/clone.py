@@ -16,12 +16,6 @@ description:
     copied to the clones.
   - Run it again after an interruption to create the missing seats.
 options:
-  source:
-    description: Name of the workspace to clone.
-    type: str
-  source_id:
-    description: Its id, instead of the name.
-    type: str
   count:
     description:
       - Number of clones, 1 to 50. They are named C({source} 1), C({source} 2) and so on, skipping names in use,
@@ -53,19 +47,11 @@ options:
       - A file with a row for each seat (name, url, password, state), with mode 0600. Its passwords are reused, so
         that an interrupted run can be completed with the same passwords.
     type: path
-  nodes:
-    description:
-      - Labels of machines, C(name=value). A new seat is created on a machine that has all of them, and moves only to
-        such a one. The inventory gives a machine its labels with C(atelier_node_labels).
-      - If not given, those of the source.
-    type: list
-    elements: str
-    default: []
   flatten_at:
     description: From this number of image layers on, the snapshot is flattened to a single layer. Docker allows 125.
     type: int
     default: 110
-extends_documentation_fragment: [atelier, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.source, atelier.nodes, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

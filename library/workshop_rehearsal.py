@@ -14,17 +14,11 @@ description:
   - The seats are in a separate group, so they cannot be claimed, and are removed at the end; after a crash, by the
     next run.
 options:
-  source:
-    description: Name of the workspace to clone the seats from.
-    type: str
-  source_id:
-    description: Its id, instead of the name.
-    type: str
   seats:
     description: Number of seats, 1 to 500.
     type: int
     required: true
-extends_documentation_fragment: [atelier, atelier.no_check]
+extends_documentation_fragment: [atelier, atelier.source, atelier.no_check]
 """
 
 EXAMPLES = r"""

@@ -76,14 +76,6 @@ options:
   notes:
     description: Free text, at most 10240 bytes.
     type: str
-  nodes:
-    description:
-      - Labels of machines, C(name=value). The workspace is created on a machine that has all of them, and moves only to
-        such a one. The inventory gives a machine its labels with C(atelier_node_labels).
-      - Used when the workspace is created; its clones inherit them.
-    type: list
-    elements: str
-    default: []
   password:
     description: The IDE's password, 8 to 50 characters. Only its argon2id hash is stored.
     type: str
@@ -112,7 +104,7 @@ options:
     description: Fail with V(PROJECT_NOT_FOUND) if the workspace does not exist.
     type: bool
     default: false
-extends_documentation_fragment: [atelier, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.nodes, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

@@ -54,6 +54,20 @@ SHARED_OPTIONS: Mapping[str, dict[str, Any]] = {
         "name": {"description": "The workspace's name.", "type": "str"},
         "id": {"description": "Its id, instead of the name.", "type": "str"},
     },
+    "atelier.source": {
+        "source": {"description": "Name of the workspace to clone.", "type": "str"},
+        "source_id": {"description": "Its id, instead of the name.", "type": "str"},
+    },
+    "atelier.nodes": {
+        "nodes": {
+            "description": "Labels of machines, C(name=value). A new workspace is put on a machine that has all of"
+            " them, and moves only to such a one. The inventory gives a machine its labels with"
+            " C(atelier_node_labels). A clone has those of its source if none are given.",
+            "type": "list",
+            "elements": "str",
+            "default": [],
+        },
+    },
     "atelier.keep_hours": {
         "keep_hours": {
             "description": "Hours that replaced containers are kept; older ones are removed.",

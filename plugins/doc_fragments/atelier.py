@@ -46,6 +46,8 @@ class ModuleDocFragment:
     DOCUMENTATION = _options("atelier")
     SITE = _options("atelier.site")
     WORKSPACE = _options("atelier.workspace")
+    SOURCE = _options("atelier.source")
+    NODES = _options("atelier.nodes")
     KEEP_HOURS = _options("atelier.keep_hours")
     CHECK_AND_DIFF = _about("full", "full")
     CHECK = _about("full", "none")
