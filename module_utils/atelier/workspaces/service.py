@@ -361,9 +361,12 @@ def _dry_run(
         context.store.update(workspace.id, True, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
         context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
-    given = {"name": desired.name, "group": desired.group, "notes": desired.notes}
-    changes = {key: value for key, value in given.items() if value is not None}
-    planned = workspace._replace(limits=limits_of(desired, workspace), **changes)
+    planned = workspace._replace(
+        name=desired.name or workspace.name,
+        group=desired.group or workspace.group,
+        notes=workspace.notes if desired.notes is None else desired.notes,
+        limits=limits_of(desired, workspace),
+    )
     after = view(context.site, planned, workspace.status)
     if not before:
         # These are unknown before the row exists.
