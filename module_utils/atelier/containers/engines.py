@@ -38,14 +38,12 @@ class Engines:
         waiting."""
         if node in self.down():
             place = Place(_known(self._site, node).engine_url, node)
-            has_left = self._has_left(node)
-            raise place.unavailable(Message("docker.node_left", node=node)) if has_left else place.unreachable("down")
+            member = self._recent_members().get(node)
+            # It was removed from the swarm, or has left it by itself.
+            if member is None or self._departures.has_left(node, member.id):
+                raise place.unavailable(Message("docker.node_left", node=node))
+            raise place.unreachable("down")
         return self._open(node)
-
-    def _has_left(self, node: str) -> bool:
-        """Whether a machine that is down was removed from the swarm or has left it by itself."""
-        member = self._recent_members().get(node)
-        return member is None or self._departures.has_left(node, member.id)
 
     def _id_at(self, node: str) -> str:
         with closing(open_engine(self._site, node, patience=self._patience)) as engine:
