@@ -125,6 +125,51 @@ def test_no_more_is_read_than_all_places_together_may_have(monkeypatch: pytest.M
     assert len(asked) <= 20 + held_secrets._READERS
 
 
+class Linked:
+    """A seat's files as archives; each path in ``links`` is an archive of links to these names."""
+
+    def __init__(self, links: dict[str, list[str]], files: dict[str, bytes]) -> None:
+        self._links, self._files = links, files
+
+    def read(self, container: str, path: str, *_: object) -> TarExtract | None:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            if path in self._files:
+                entry = tarfile.TarInfo(PurePosixPath(path).name)
+                entry.size = len(self._files[path])
+                archive.addfile(entry, io.BytesIO(self._files[path]))
+            elif path in self._links:
+                for name in self._links[path]:
+                    link = tarfile.TarInfo(f"{PurePosixPath(path).name}/{name}")
+                    link.type = tarfile.SYMTYPE
+                    archive.addfile(link)
+            else:
+                return None
+        return TarExtract(PurePosixPath(path), file.getvalue())
+
+
+def test_what_links_in_a_known_place_lead_to_is_a_secret_once() -> None:
+    links = {
+        "/home/coder/.ssh": ["key", "again", "nowhere"],
+        # Docker followed it, and it leads back.
+        "/home/coder/.ssh/again": ["key"],
+    }
+    files = {"/home/coder/.ssh/key": b"secret", "/home/coder/.netrc": b"", "/home/coder/.ssh/again/key": b"another"}
+    found = find_secrets(cast("Any", Linked(links, files)), "seat", "Seat")
+    assert {secret.path: (secret.content, secret.replacement) for secret in found} == {
+        "/home/coder/.ssh/key": (b"secret", b""),
+        "/home/coder/.ssh/again/key": (b"another", b""),
+    }
+
+
+@pytest.mark.parametrize("names", [[str(number) for number in range(65)], ["deeper"]], ids=["many", "without end"])
+def test_links_without_end_are_no_snapshot(names: list[str]) -> None:
+    links = {f"/home/coder/.ssh{'/deeper' * depth}": names for depth in range(70)}
+    with pytest.raises(AtelierError) as error:
+        find_secrets(cast("Any", Linked(links, {})), "seat", "Seat")
+    assert "more than 64 links" in refused(error, Code.SNAPSHOT_FAILED, "source")
+
+
 class Seat:
     """The container of a seat that ran after a crash: its user moved ``.ssh`` away, and ``links`` are in its place."""
 
