@@ -31,8 +31,6 @@ _GIT_SECONDS = 60
 # Seconds for all of them: those that need long are a commit, a push and a fetch.
 _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _MESSAGE_LENGTH = 400
-# Beside the IDE's configuration, in the volume.
-_GIT_FILES = ("gitconfig", "git-credential")
 _LARGEST_GIT_FILE = 65536
 _TRIED_NAMES = 50
 
@@ -130,7 +128,7 @@ def renew_credential(context: NodeContext, workspace: Workspace, *, failed: str 
 def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
     """The seat's git settings and its credential, which no image contains, by the names of their files."""
     name, found = context.site.container_name(workspace.id), {}
-    for file in _GIT_FILES:
+    for file in ("gitconfig", "git-credential"):
         archive = context.engine.read(name, f"{CONFIG_FOLDER}/{file}", _LARGEST_GIT_FILE, lambda _: False)
         content = archive.first_file() if archive else None
         if content is not None:
@@ -147,8 +145,8 @@ def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -
         f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(context, workspace)}\n"
         f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
     )
-    contents = (settings.encode(), granted.credential.for_git())
-    put_config(context, workspace, dict(zip(_GIT_FILES, contents, strict=True)))
+    files = {"gitconfig": settings.encode(), "git-credential": granted.credential.for_git()}
+    put_config(context, workspace, files)
 
 
 def end_access(context: Context, workspace_id: str) -> str | None:

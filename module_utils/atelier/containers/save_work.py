@@ -56,12 +56,9 @@ def save_work(context: NodeContext, workspace: Workspace) -> Saved:
         *(f"Work of {workspace.name}, collected", str(_COMMIT_SECONDS), str(_PUSH_SECONDS)),
         git.seat_url(repository) if git and repository else "",
     ]
+    command = ["/bin/bash", "-c", SCRIPT.read_text(), "save", *order]
     try:
-        code, output = context.engine.execute(
-            context.site.container_name(workspace.id),
-            ["/bin/bash", "-c", SCRIPT.read_text(), "save", *order],
-            seconds=_SECONDS,
-        )
+        code, output = context.engine.execute(context.site.container_name(workspace.id), command, seconds=_SECONDS)
     except AtelierError as error:
         return Saved(note=Message("not_committed", said=error.message))
     return saved_from(code, output)
