@@ -15,12 +15,12 @@ _FRESH_SECONDS = 10.0
 
 
 class Departures:
-    """Asks machines in the background, since one that is down may never answer. Thread-safe. ``id_at`` returns a
-    machine's id in the Swarm that it belongs to, as its own engine says; empty if it belongs to none."""
+    """Asks machines in the background, since one that is down may never answer. Of threads that begin at once, each may
+    ask. ``id_at`` returns a machine's id in the Swarm that it belongs to, as its own engine says; empty if it belongs
+    to none."""
 
     def __init__(self, id_at: Callable[[str], str]) -> None:
         self._id_at = id_at
-        self._lock = threading.Lock()
         # By name and id: a machine that joins again gets a new id.
         self._asked_at: dict[tuple[str, str], float] = {}
         self._left: set[tuple[str, str]] = set()
@@ -28,12 +28,9 @@ class Departures:
     def has_left(self, node: str, id: str) -> bool:
         """Whether the machine, down with this id, answers that it is not this member any more; from its last answer."""
         member = node, id
-        with self._lock:
-            before, now = self._asked_at.get(member), time.monotonic()
-            is_due = before is None or now > before + _FRESH_SECONDS
-            if is_due:
-                self._asked_at[member] = now
-        if is_due:
+        before, now = self._asked_at.get(member), time.monotonic()
+        if before is None or now > before + _FRESH_SECONDS:
+            self._asked_at[member] = now
             # A daemon: a process that ends must not wait for a machine that hangs.
             asking = threading.Thread(target=self._ask, args=(member,), name=f"ask-{node}", daemon=True)
             asking.start()
