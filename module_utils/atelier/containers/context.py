@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import Code
 from ..common.locks import Locks
 from ..common.messages import id_of
 from ..common.models import CONTROLLER, Site, Workspace
@@ -77,13 +77,9 @@ class Context:
 
     def cpus(self) -> int:
         """Number of cores of all machines that answer, at least 1, as a measure for parallel work."""
-
-        def of(here: NodeContext) -> int:
-            with suppress(AtelierError):
-                return here.engine.cpus()
-            return 0
-
-        return max(sum(self.at_each(of)), 1)
+        engines = {here.node: here.engine for here in self.everywhere()}
+        found, _ = ask_all(list(engines), lambda node: engines[node].cpus())
+        return max(sum(found.values()), 1)
 
     def route_maps(self, *names: str) -> list[tuple[Gateway, Callable[[], Mapping[str, str]]]]:
         """All maps of the gateway that are in use, or those named, with what reads the routes that each should have."""
