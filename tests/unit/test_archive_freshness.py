@@ -18,7 +18,6 @@ from atelier.workshop.archive_freshness import (
     diff_archives,
     find_command,
     is_ignored_path,
-    parse_find_output,
     rest_of,
 )
 from support import container
@@ -89,7 +88,7 @@ def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None
     file = tmp_path / "workspace" / path
     file.parent.mkdir(parents=True)
     file.touch()
-    assert (parse_find_output(_find(tmp_path, SINCE.replace("2026", "2000")))[0] is None) is own
+    assert (_find(tmp_path, SINCE.replace("2026", "2000")) == "") is own
 
 
 def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.touch()
     os.utime(file, (0, 0))
-    assert parse_find_output(_find(tmp_path, "2000-01-01T00:00:00.000Z")) == ("old.txt", False)
+    assert _find(tmp_path, "2000-01-01T00:00:00.000Z") == f"{file}\n"
     assert _find(tmp_path, "2999-01-01T00:00:00.000Z") == ""
 
 
@@ -111,11 +110,9 @@ def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
     since = _now_between_changes(tmp_path)
     (tmp_path / "workspace/temporary").touch()
     (tmp_path / "workspace/temporary").unlink()
-    assert parse_find_output(_find(tmp_path, since)) == (None, False)
+    assert _find(tmp_path, since) == ""
     folder.rename(tmp_path / "workspace/moved")
-    assert parse_find_output(_find(tmp_path, since)) == (None, True)
-    (tmp_path / "workspace/a\nfolder").touch()
-    assert parse_find_output(_find(tmp_path, since))[0] == "a\nfolder"
+    assert _find(tmp_path, since) == f"{tmp_path}/workspace/moved\n"
 
 
 def _now_between_changes(folder: Path) -> str:

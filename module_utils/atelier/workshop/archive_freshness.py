@@ -13,6 +13,7 @@ import secrets
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,8 +34,6 @@ _WORKSPACE = "/workspace"
 _SECONDS = 60
 # find(1) and timeout(1) run as the seat's user, who may stop them, so the engine has a timeout, too.
 _SLACK = 10
-# One short line for each folder that changed.
-_MOST_OUTPUT = 8 * 1024**2
 _FINGERPRINT = 16
 _FREE = bytes(_FINGERPRINT)
 # Files that editors, git and programs write without a user's work. Below /workspace, as patterns for find -path.
@@ -68,10 +67,9 @@ def _newer(context: NodeContext, workspace: Workspace, folder: Path, entry: Entr
     if rest is not None and (container.id, rest) == (entry.container, entry.rested):
         return None
     # A clock that went back makes new files look old.
-    if container.status == "running" and now() >= entry.collected_at:
-        code, output = _run_find(context, container, entry.collected_at)
-        if code == 0 and parse_find_output(output) == (None, False):
-            return None
+    clock_is_right = now() >= entry.collected_at
+    if container.status == "running" and clock_is_right and _finds_nothing(context, container, entry.collected_at):
+        return None
     # Compare the contents: find reported something, which may only be dated in the future, or does not answer; a folder
     # was moved, the seat ran in between, or it is paused and cannot run find.
     limits = context.site.archive
@@ -82,18 +80,18 @@ def _newer(context: NodeContext, workspace: Workspace, folder: Path, entry: Entr
         return diff_archives(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
 
 
-def _run_find(context: NodeContext, container: Container, since: str) -> tuple[int, str]:
+def _finds_nothing(context: NodeContext, container: Container, since: str) -> bool:
     try:
-        return context.engine.execute(container.id, find_command(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
+        answer = context.engine.execute(container.id, find_command(since), seconds=_SECONDS + _SLACK)
     except AtelierError as error:
         if error.code is not Code.ENGINE_ERROR:
             raise
-        return 1, error.message
+        return False
+    return answer == (0, "")
 
 
 def find_command(since: str) -> list[str]:
-    """The command that lists changes below /workspace since then, for ``parse_find_output``. It uses absolute paths
-    and a time limit.
+    """The command that prints the first change below /workspace since then. It uses absolute paths and a time limit.
 
     A folder changes with each file that comes or goes in it, so that says nothing. One whose own time of change is
     newer than the last of those may have been moved here, with files that look as old as they are.
@@ -101,15 +99,8 @@ def find_command(since: str) -> list[str]:
     ignored = [word for pattern in _IGNORED_PATHS for word in ("!", "-path", pattern)]
     return [
         *("/usr/bin/timeout", str(_SECONDS), "/usr/bin/find", _WORKSPACE, "-newerct", since),
-        *("(", "!", "-type", "d", *ignored, "-printf", "file %P\\n", "-quit"),
-        *("-o", "-type", "d", "!", "-newermt", since, *ignored, "-printf", "folder\\n", ")"),
+        *("(", "!", "-type", "d", "-o", "!", "-newermt", since, ")", *ignored, "-print", "-quit"),
     ]
-
-
-def parse_find_output(output: str) -> tuple[str | None, bool]:
-    """The path of a file that changed, and whether a folder may have been moved."""
-    before, found, path = f"\n{output}".partition("\nfile ")
-    return (path.rstrip("\n") if found else None), "folder" in before
 
 
 def rest_of(container: Container) -> str | None:
@@ -134,22 +125,7 @@ def diff_archives(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int)
 
 def is_ignored_path(path: str) -> bool:
     """Whether the path below /workspace is written by programs automatically and holds no work."""
-    return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _IGNORED_PATHS)
-
-
-def _fits(path: str, pattern: str) -> bool:
-    """Whether find's ``-path`` takes the path. The time is in proportion to its length, which a regular expression's
-    is not for each path."""
-    first, *middle, last = pattern.split("*")
-    if not (path.startswith(first) and path.endswith(last)):
-        return False
-    place, end = len(first), len(path) - len(last)
-    for part in middle:
-        found = path.find(part, place, end)
-        if found < 0:
-            return False
-        place = found + len(part)
-    return place <= end
+    return any(fnmatchcase(f"{_WORKSPACE}/{path}", pattern) for pattern in _IGNORED_PATHS)
 
 
 class _Fingerprints:
