@@ -19,7 +19,7 @@ from ..common.models import Workspace
 from ..containers.container import container_of, observed_status
 from ..containers.context import Context, NodeContext
 from ..containers.save_work import Saved, save_work
-from ..containers.snapshots import paused_for_copy, recover, was_interrupted
+from ..containers.snapshots import paused_for_copy, recover
 from ..database.workspace_store import now
 from .archive_freshness import late_work, rest_of
 from .archives import remove_unfinished, write_archive
@@ -108,8 +108,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
 
 
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
-    if was_interrupted(context, row):
-        recover(context, row)
+    recover(context, row)
     container = container_of(context, row)
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)

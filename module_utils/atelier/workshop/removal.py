@@ -13,7 +13,7 @@ from ..common.messages import Message
 from ..common.models import Workspace
 from ..containers.container import container_of
 from ..containers.context import Context, NodeContext
-from ..containers.snapshots import paused_for_copy, recover, was_interrupted
+from ..containers.snapshots import paused_for_copy, recover
 from ..engine.models import Container
 from ..workspaces.service import remove
 from .archive_freshness import late_work
@@ -64,8 +64,7 @@ def _remove_held(
     """Why the seat was not removed; None when it was. The caller holds its lock."""
     if context.store.find(id=row.id) is None:
         return None
-    if was_interrupted(context, row):
-        recover(context, row)
+    recover(context, row)
     # Do not read it here: ``verify`` just did, and the comparison with the seat reads it again.
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
