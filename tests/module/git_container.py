@@ -83,4 +83,4 @@ def grant(server: Server, workspace_id: str, branch: str) -> GitAccess:
 
 
 def heads(server: Server) -> dict[str, str]:
-    return {branch.name: branch.commit for branch in server.forge.branches("app")}
+    return server.forge.branches("app")

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -104,8 +103,8 @@ class Git:
     def repository(self, name: str) -> Repository:
         return self._made
 
-    def branches(self, name: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="main")]
+    def branches(self, name: str) -> dict[str, str]:
+        return {"main": "1" * 40}
 
     def version(self) -> str:
         return "1.2.3"

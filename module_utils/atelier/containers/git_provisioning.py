@@ -196,7 +196,7 @@ def _own_branch(context: Context, forge: Forge, workspace: Workspace) -> str:
 
 def _is_unused(context: Context, forge: Forge, workspace: Workspace, branch: str) -> bool:
     """Whether the branch holds nothing beyond main, and no other workspace has it or could have had it made."""
-    commits = {found.name: found.commit for found in forge.branches(str(workspace.repository))}
+    commits = forge.branches(str(workspace.repository))
     return commits.get(branch) == commits.get(MAIN) and not any(
         branch in (other.branch, seat_branch(other.name))
         for other in context.store.all()

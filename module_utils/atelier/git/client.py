@@ -46,12 +46,6 @@ class Repository:
     size: int
 
 
-@dataclass(frozen=True)
-class Branch:
-    name: str
-    commit: str
-
-
 def seat_user(seat: str) -> str:
     return f"seat-{check_id(seat)}"
 
@@ -156,11 +150,11 @@ class Forge:
 
     # --- Branches -------------------------------------------------------------------------------------------------
 
-    def branches(self, name: str) -> list[Branch]:
-        """The branches, sorted by name; empty if nobody has pushed to the repository."""
+    def branches(self, name: str) -> dict[str, str]:
+        """The commit of each branch, sorted by name; empty if nobody has pushed to the repository."""
         raws = self._api.pages(f"{self._path(name)}/branches")
-        found = [_understood("branch", raw, _branch) for raw in raws]
-        return sorted(found, key=lambda branch: branch.name)
+        found = [_understood("branch", raw, lambda raw: (str(raw["name"]), str(raw["commit"]["id"]))) for raw in raws]
+        return dict(sorted(found))
 
     def ensure_branch(self, name: str, branch: str, source: str = MAIN) -> bool:
         """Makes the branch where ``source`` is now. Returns whether it was missing; one that is there stays as it is.
@@ -196,7 +190,8 @@ class Forge:
             self._api.request("POST", f"{path}/tag_protections", body, accept=(201, 403, 409))
 
     def grant_seat(self, name: str, seat: str, branch: str) -> GitAccess:
-        """Lets one workspace push one branch of one repository and read there: a new token; any older one ends.
+        """Lets one workspace push one branch of one repository and read there; returns its user and a new token, and
+        any older one ends.
 
         Safe to do again, after a crash too. On Forgejo a seat can read all branches of the repository; the embedded
         service shows it the default one and its own.
@@ -280,10 +275,6 @@ class Forge:
             updated_at=raw.get("updated_at") or _NEVER,
             size=int(raw.get("size") or 0),
         )
-
-
-def _branch(raw: Mapping[str, Any]) -> Branch:
-    return Branch(str(raw["name"]), str(raw["commit"]["id"]))
 
 
 def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:

@@ -60,7 +60,7 @@ def with_branches(forge: Forge, repository: Repository) -> Listed | None:
     if repository.empty:
         return Listed(repository)
     try:
-        return Listed(repository, tuple(branch.name for branch in forge.branches(repository.name)))
+        return Listed(repository, tuple(forge.branches(repository.name)))
     except AtelierError as error:
         if error.code is not Code.GIT_ERROR:
             raise
@@ -119,7 +119,7 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
 
 
 def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> Change:
-    present = [branch.name for branch in forge.branches(found.name)]
+    present = list(forge.branches(found.name))
     named = {name: value for name in _PROPERTIES if (value := getattr(desired, name)) is not None}
     changes = {name: value for name, value in named.items() if value != getattr(found, name)}
     missing = [branch for branch in dict.fromkeys(desired.branches) if branch not in present]
@@ -142,7 +142,7 @@ def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode
 def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:
     if found is None:
         return Change(False, {}, {}, None, ())
-    before = _shown(found, [branch.name for branch in forge.branches(name)])
+    before = _shown(found, list(forge.branches(name)))
     if not check_mode:
         forge.delete_repository(name)
     return Change(True, before, {}, None, ())

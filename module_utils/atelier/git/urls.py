@@ -30,7 +30,7 @@ _DEFAULT_USER = "git"
 
 @dataclass(frozen=True)
 class GitAccess:
-    """What opens a repository. Services that accept a token ignore the user name."""
+    """A user and a token that open a repository. Many services ignore the user's name."""
 
     user: str
     token: str = field(repr=False)
