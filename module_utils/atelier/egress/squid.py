@@ -58,7 +58,7 @@ class Squid:
         # The last configuration that Squid confirmed.
         self._good = self._folder / "squid.conf.good"
         self._container = f"{instance}-squid"
-        self._open_engine = open_engine
+        self._engine = open_engine
         self._locks = Locks(state_dir)
         self._wait = wait
 
@@ -78,7 +78,7 @@ class Squid:
             before = live.entries if live else ()
             wanted = Configuration.composed(frame.text, plan_whitelist(before, named, state, BASE))
             # A stopped Squid will load the file when it is started.
-            changed = live != wanted or not (wanted.is_running() or not self._container_runs())
+            changed = live != wanted or (not wanted.is_running() and self._container_runs())
             if changed and not check_mode:
                 self._apply(live, wanted)
         return WhitelistChange(changed, before, wanted.entries, wanted.section)
@@ -96,7 +96,7 @@ class Squid:
             if self._reconfigured(wanted):
                 self._note_good(wanted)
                 return
-            said = complaint(self._engine.logs(self._container, _LOG_LINES))
+            said = complaint(self._engine().logs(self._container, _LOG_LINES))
             restored = self._roll_back()
         except OSError as error:
             why = Message("squid.files_unusable", folder=self._folder, why=error.strerror)
@@ -116,7 +116,7 @@ class Squid:
         """Signals Squid to reload; returns whether it did within ``wait``. A restarted Squid loads the file anyway."""
         deadline = time.monotonic() + self._wait
         with suppress(AtelierError):  # the container is starting again at this moment
-            self._engine.execute(self._container, RECONFIGURE, seconds=_COMMAND_SECONDS)
+            self._engine().execute(self._container, RECONFIGURE, seconds=_COMMAND_SECONDS)
         while not wanted.is_running():
             if time.monotonic() >= deadline:
                 return False
@@ -143,16 +143,12 @@ class Squid:
                 if not self._container_runs():
                     stopped = Message("squid.not_running", container=self._container)
                     raise AtelierError(Code.SERVICE_UNAVAILABLE, stopped)
-                return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
+                return self._engine().execute(self._container, command, seconds=_COMMAND_SECONDS)
             except AtelierError as error:
                 if error.code is not Code.ENGINE_ERROR or time.monotonic() >= deadline:
                     raise
                 time.sleep(_POLL_SECONDS)
 
     def _container_runs(self) -> bool:
-        found = self._engine.inspect(self._container)
+        found = self._engine().inspect(self._container)
         return found is not None and found.status in ("running", "restarting")
-
-    @property
-    def _engine(self) -> Engine:
-        return self._open_engine()
