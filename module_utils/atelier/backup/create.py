@@ -282,16 +282,15 @@ def _changed(here: NodeContext, saved: _Saved) -> list[Workspace]:
     """The machine's workspaces whose container is not the one that was saved: those that were made, reset or moved
     meanwhile. One that is being made has no files that count."""
     present = {found.name: found.id for found in here.engine.containers(f"atelier.instance={here.site.instance}")}
-    everywhere = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
-    saved.seats = {id: seat for id, seat in saved.seats.items() if id in everywhere}
-    saved.missing = {id: why for id, why in saved.missing.items() if id in everywhere}
-    rows = {id: row for id, row in everywhere.items() if row.node == here.node}
+    rows = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
+    saved.seats = {id: seat for id, seat in saved.seats.items() if id in rows}
+    saved.missing = {id: why for id, why in saved.missing.items() if id in rows}
 
     def is_saved(id: str) -> bool:
         container = present.get(here.site.container_name(id))
         return container is None or (id in saved.seats and saved.seats[id].container == container)
 
-    return [row for id, row in rows.items() if not is_saved(id)]
+    return [row for id, row in rows.items() if row.node == here.node and not is_saved(id)]
 
 
 def _save_batch(

@@ -187,13 +187,12 @@ class Restic:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
                 raise
-            return self._stored(process, output)
+            return self._stored(self._ended(process, output))
 
     def store_folder(self, folder: Path, excluded: Sequence[str], tags: Sequence[str]) -> str:
         """Stores a folder with all below it, except what is excluded; returns the snapshot's id."""
-        words = ["backup", "--json", *self._labels(tags), *(f"--exclude={path}" for path in excluded)]
-        with self._started([*words, str(folder)]) as (process, output):
-            return self._stored(process, output)
+        excludes = (f"--exclude={path}" for path in excluded)
+        return self._stored(self._run("backup", "--json", *self._labels(tags), *excludes, str(folder)))
 
     def read(self, snapshot: str, name: str) -> Generator[bytes]:
         """The stored file in pieces. Raises BACKUP_FAILED at a piece that is damaged."""
@@ -260,16 +259,15 @@ class Restic:
                 params = {"repository": self._source.repository, "seconds": seconds, "said": said}
                 why = Message("backup.no_answer_but" if said else "backup.no_answer", **params)
                 raise AtelierError(Code.BACKUP_FAILED, why, field="repository") from error
-            self._ended(process, output)
-            return _text(output)
+            return self._ended(process, output)
 
     def _list(self, *words: str) -> list[dict[str, Any]]:
         """The program's output as JSON; empty if there is none."""
         return json.loads(self._run(*words) or "[]") or []
 
-    def _stored(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> str:
-        self._ended(process, output)
-        for line in reversed(_text(output).splitlines()):
+    def _stored(self, output: str) -> str:
+        """The id of the snapshot that the program's output names."""
+        for line in reversed(output.splitlines()):
             with suppress(ValueError):
                 if (told := json.loads(line)).get("message_type") == "summary":
                     return str(told["snapshot_id"])
@@ -294,9 +292,11 @@ class Restic:
                     process.terminate()
                     raise
 
-    def _ended(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+    def _ended(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> str:
+        """The program's output, when it has ended. Raises its error."""
         if code := process.wait():
             raise self._error(code, _text(output))
+        return _text(output)
 
     def _error(self, code: int, said: str) -> AtelierError:
         repository = self._source.repository

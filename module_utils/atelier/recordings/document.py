@@ -62,13 +62,8 @@ def write_document(conversations: Iterable[Mapping[str, Any]], *, kind: str = "c
         size += sum(map(len, session.lines[before:]))
     lines = ["# AI Session Documentation", "", *_summary(sessions, count, name)]
     for number, session in enumerate(sessions, 1):
-        lines += [
-            "",
-            f"## Session {number}: {session.started[:16].replace('T', ' ')} UTC",
-            "",
-            *_session_summary(session),
-        ]
-        lines += session.lines
+        lines += ["", f"## Session {number}: {session.started[:16].replace('T', ' ')} UTC", ""]
+        lines += [f"- Calls: {session.exchanges}", *_usage(session.models, session.tokens), *session.lines]
     if left_out:
         lines += ["", f"{left_out} later conversations are left out: the document would be too large."]
     return Document("\n".join(lines) + "\n", count)
@@ -83,17 +78,12 @@ def _summary(sessions: list[_Session], count: int, name: str) -> list[str]:
         *([f"- Workspace: {code(name)}"] if name else []),
         f"- Sessions: {len(sessions)}",
         f"- Conversations: {count}",
-        f"- Models: {', '.join(map(code, models)) or 'none'}",
-        f"- Tokens: {_tokens(tokens)}",
+        *_usage(models, tokens),
     ]
 
 
-def _session_summary(session: _Session) -> list[str]:
-    return [
-        f"- Calls: {session.exchanges}",
-        f"- Models: {', '.join(map(code, session.models)) or 'none'}",
-        f"- Tokens: {_tokens(session.tokens)}",
-    ]
+def _usage(models: list[str], tokens: Counter[str]) -> list[str]:
+    return [f"- Models: {', '.join(map(code, models)) or 'none'}", f"- Tokens: {_tokens(tokens)}"]
 
 
 def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _Session:
