@@ -64,11 +64,7 @@ class NodeSquid:
         configuration = lists.configuration
         host, port = configuration.address or ("", 0)
         sums = [f"{path}={hashlib.sha256(data).hexdigest()}" for path, data in lists.files.items()]
-        command = [_CONFIRM, _LEASE, host, str(port), configuration.digest or "", *sums]
-        code, output = self._run(command)
-        if code != 0:
-            raise self._refused(output)
-        return output.strip()
+        return self._run([_CONFIRM, _LEASE, host, str(port), configuration.digest or "", *sums]).strip()
 
     def bring(self, lists: Lists) -> bool:
         """Copies the lists that the node lacks; returns whether there were any. Raises SQUID_ERROR if its Squid rejects
@@ -95,24 +91,23 @@ class NodeSquid:
             file = File(new[path], data, 0, 0, 0o644, time.time())
             self._engine.put(self._container, str(path.parent), [file])
         if _CONFIGURATION in files:
-            code, output = self._run(parse_command(new[_CONFIGURATION]), seconds=_PARSE_SECONDS)
-            if not is_accepted(code, output):
-                raise self._refused(output)
+            self._run(parse_command(new[_CONFIGURATION]), seconds=_PARSE_SECONDS)
         for path in files:
             # As root, who owns the files: Squid's user only writes its log.
-            move = ["/bin/mv", "-T", str(new[path]), str(path)]
-            code, output = self._run(move, user="root")
-            if code != 0:
-                raise self._refused(output)
+            self._run(["/bin/mv", "-T", str(new[path]), str(path)], user="root")
 
-    def _run(self, command: Sequence[str], *, seconds: float = _ANSWER_SECONDS, user: str = "") -> tuple[int, str]:
+    def _run(self, command: Sequence[str], *, seconds: float = _ANSWER_SECONDS, user: str = "") -> str:
+        """The program's output. Raises SQUID_ERROR if it fails."""
         try:
-            return self._engine.execute(self._container, command, seconds=seconds, user=user)
+            code, output = self._engine.execute(self._container, command, seconds=seconds, user=user)
         except AtelierError as error:
             if "limit" not in error.details:
                 raise
             # Leave out the engine's advice, which is for seats.
             raise self._refused(error.message) from error
+        if not is_accepted(code, output):
+            raise self._refused(output)
+        return output
 
     def _refused(self, said: str) -> AtelierError:
         said = said if isinstance(said, Message) else complaint(said)

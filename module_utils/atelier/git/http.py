@@ -31,6 +31,7 @@ _REFUSALS = {
     507: (Code.DISK_FULL, "git.disk_full"),
     **dict.fromkeys(_PASSING, (Code.SERVICE_UNAVAILABLE, "git.not_up")),
 }
+_BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
 _PAUSES = (0.2, 0.6)
 _LARGEST_ANSWER = 16 * 1024**2
 _SHOWN = 300
@@ -100,17 +101,15 @@ class ForgeApi:
         for pause in (*_PAUSES, None):
             try:
                 answer = self._once(method, path, body, basic)
-            except (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead) as error:
-                # A refused connection did nothing; one that broke may have.
-                safe = method in _IDEMPOTENT or isinstance(error, ConnectionRefusedError)
-                if pause is None or not safe:
-                    raise self._silent(method, path, str(error) or type(error).__name__) from error
             except TimeoutError as error:
                 raise self._silent(method, path, Message("git.no_answer", seconds=self._timeout)) from error
             except _TooMuchError as error:
                 raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path) from error
             except (OSError, http.client.HTTPException) as error:
-                raise self._silent(method, path, str(error) or type(error).__name__) from error
+                # A refused connection did nothing; one that broke may have.
+                safe = method in _IDEMPOTENT or isinstance(error, ConnectionRefusedError)
+                if pause is None or not safe or not isinstance(error, _BROKEN):
+                    raise self._silent(method, path, str(error) or type(error).__name__) from error
             else:
                 if answer.status in accept:
                     return answer

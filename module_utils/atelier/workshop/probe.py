@@ -74,15 +74,12 @@ class _Probe:
         return None if answer.status == 101 else Message("socket_answers", status=answer.status)
 
     def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> SeatResponse:
-        def again() -> SeatResponse:
-            left = max(self._deadline - time.monotonic(), 0.001)
-            asked = {"Host": self._host, **headers}
-            return ask((_GATEWAY, self._port), path, seconds=left, limit=_LARGEST, headers=asked, tls=self._tls)
-
+        left = max(self._deadline - time.monotonic(), 0.001)
+        asked = {"Host": self._host, **headers}
         try:
-            return again()
+            return ask((_GATEWAY, self._port), path, seconds=left, limit=_LARGEST, headers=asked, tls=self._tls)
         except ssl.SSLError:
             if self._tls is None:
                 raise
             self._tls = None
-            return again()
+            return self._ask(path, headers)
