@@ -40,8 +40,7 @@ def normalise(domains: Sequence[str], field: str = "domains") -> tuple[str, ...]
     Raises VALIDATION_ERROR; its details name the first fault's ``field`` as ``domains[3]`` with its ``value``, and up
     to 20 faults in ``invalid``.
     """
-    if len(domains) > MAX_DOMAINS:
-        raise _too_many(len(domains), field)
+    _check_size(domains, field)
     entries, faults = _parsed(domains)
     if faults:
         raise _refused(faults, field)
@@ -90,10 +89,10 @@ def plan_whitelist(
     ``absent`` removes a domain and all below it. Raises VALIDATION_ERROR for one that the base or a broader entry would
     still allow.
     """
-    if state is WhitelistMode.EXACT:
-        return _checked_size(without_covered({*named, *base}))
-    if state is WhitelistMode.PRESENT:
-        return _checked_size(without_covered({*present, *named, *base}))
+    if state is not WhitelistMode.ABSENT:
+        entries = without_covered({*named, *base, *(present if state is WhitelistMode.PRESENT else ())})
+        _check_size(entries, "domains")
+        return entries
     removed = set(named)
     kept = {entry for entry in {*present, *base} if covering(removed, entry) is None} | set(base)
     for entry in named:
@@ -123,14 +122,9 @@ def parse_section(section: str) -> tuple[str, ...]:
     return tuple(word for word in section.split() if word.startswith("."))
 
 
-def _checked_size(entries: tuple[str, ...]) -> tuple[str, ...]:
-    if len(entries) > MAX_DOMAINS:
-        raise _too_many(len(entries), "domains")
-    return entries
-
-
-def _too_many(count: int, field: str) -> AtelierError:
-    return invalid("input.too_many_domains", field, count=count, most=MAX_DOMAINS)
+def _check_size(domains: Sequence[str], field: str) -> None:
+    if len(domains) > MAX_DOMAINS:
+        raise invalid("input.too_many_domains", field, count=len(domains), most=MAX_DOMAINS)
 
 
 def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:

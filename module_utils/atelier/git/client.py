@@ -8,9 +8,10 @@ alone. Both servers refuse to delete or force-push protected branches.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
@@ -26,7 +27,6 @@ _EVERYTHING = "**"
 _ALL_TAGS = "*"
 _DESCRIPTION_LENGTH = 2048  # Forgejo's
 _NEVER = "0001-01-01T00:00:00Z"  # as Forgejo writes it
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Forge:
     def version(self) -> str:
         """Such as ``9.0.3+gitea-1.22.0``; the embedded service's ends in ``+atelier``."""
         answer = self._api.request("GET", "/version", accept=(200,))
-        return _understood("version", answer.json, lambda raw: str(raw["version"]))
+        with _understood("version"):
+            return str(answer.json["version"])
 
     # --- Repositories ---------------------------------------------------------------------------------------------
 
@@ -153,8 +154,8 @@ class Forge:
     def branches(self, name: str) -> dict[str, str]:
         """The commit of each branch, sorted by name; empty if nobody has pushed to the repository."""
         raws = self._api.pages(f"{self._path(name)}/branches")
-        found = [_understood("branch", raw, lambda raw: (str(raw["name"]), str(raw["commit"]["id"]))) for raw in raws]
-        return dict(sorted(found))
+        with _understood("branch"):
+            return dict(sorted((str(raw["name"]), str(raw["commit"]["id"])) for raw in raws))
 
     def ensure_branch(self, name: str, branch: str, source: str = MAIN) -> bool:
         """Makes the branch where ``source`` is now. Returns whether it was missing; one that is there stays as it is.
@@ -167,16 +168,12 @@ class Forge:
         answer = self._api.request("POST", f"{self._path(name)}/branches", body, accept=(201, 404, 409))
         if answer.status == 404:
             fault = Message("git.branch_without_source", branch=branch, name=name, source=source)
-        elif answer.status == 409 and not self._has_branch(name, branch):
+        # Asked for the one: a list of all is as long as others make it.
+        elif answer.status == 409 and not self._api.exists(f"{self._path(name)}/branches/{part(branch)}"):
             fault = Message("git.branch_refused", branch=branch, name=name, said=answer.message)
         else:
             return answer.status == 201
         raise AtelierError(Code.GIT_ERROR, fault, field="branch", value=branch)
-
-    def _has_branch(self, name: str, branch: str) -> bool:
-        """Asks for the one: a list of all is as long as others make it."""
-        path = f"{self._path(name)}/branches/{part(branch)}"
-        return self._api.request("GET", path, accept=(200, 404)).status == 200
 
     # --- Who may push ---------------------------------------------------------------------------------------------
 
@@ -200,7 +197,7 @@ class Forge:
         user, path = seat_user(seat), self._path(name)
         is_new = self._ensure_user(user)
         self._api.request("PUT", f"{path}/collaborators/{user}", {"permission": "write"}, accept=(204,))
-        if self._api.request("GET", f"{path}/branch_protections/{part(_EVERYTHING)}", accept=(200, 404)).status == 404:
+        if not self._api.exists(f"{path}/branch_protections/{part(_EVERYTHING)}"):
             self.protect(name)  # who made the repository was killed before that
         # Do this last, because Forgejo omits users without write access from a rule.
         self._allow(path, branch, [*self._keepers, user])
@@ -232,7 +229,7 @@ class Forge:
         if answer.status == 201:
             return True
         # 422 means that it exists, or another validation error.
-        if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
+        if not self._api.exists(f"/users/{user}"):
             raise AtelierError(Code.GIT_ERROR, Message("git.user_refused", user=user, said=answer.message))
         return False
 
@@ -255,36 +252,34 @@ class Forge:
         return f"/repos/{part(self._owner)}/{part(check_repository_name(name, 'repository'))}"
 
     def _repository(self, raw: Any) -> Repository:
-        return _understood("repository", raw, self._made_of)
-
-    def _made_of(self, raw: Mapping[str, Any]) -> Repository:
-        name = raw["name"]
-        if not isinstance(name, str):
-            raise TypeError(Message("git.name_no_text"))
-        # For a damaged repository the server omits fields.
-        return Repository(
-            name=name,
-            full_name=raw.get("full_name") or f"{self._owner}/{name}",
-            description=raw.get("description") or "",
-            private=bool(raw.get("private")),
-            default_branch=raw.get("default_branch") or MAIN,
-            empty=bool(raw.get("empty")),
-            web_url=self._git.web_url(name),
-            clone_url=self._git.clone_url(name),
-            created_at=raw.get("created_at") or _NEVER,
-            updated_at=raw.get("updated_at") or _NEVER,
-            size=int(raw.get("size") or 0),
-        )
+        with _understood("repository"):
+            name = raw["name"]
+            if not isinstance(name, str):
+                raise TypeError(Message("git.name_no_text"))
+            # For a damaged repository the server omits fields.
+            return Repository(
+                name=name,
+                full_name=raw.get("full_name") or f"{self._owner}/{name}",
+                description=raw.get("description") or "",
+                private=bool(raw.get("private")),
+                default_branch=raw.get("default_branch") or MAIN,
+                empty=bool(raw.get("empty")),
+                web_url=self._git.web_url(name),
+                clone_url=self._git.clone_url(name),
+                created_at=raw.get("created_at") or _NEVER,
+                updated_at=raw.get("updated_at") or _NEVER,
+                size=int(raw.get("size") or 0),
+            )
 
 
-def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
-    """Converts a part of the server's response. Raises GIT_ERROR if it is malformed."""
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Raises GIT_ERROR if the part of the server's response that the block reads is malformed."""
     try:
-        return read(raw)
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AtelierError(
-            Code.GIT_ERROR, Message("git.not_understood", what=what, kind=type(error).__name__, why=error)
-        ) from error
+        fault = Message("git.not_understood", what=what, kind=type(error).__name__, why=error)
+        raise AtelierError(Code.GIT_ERROR, fault) from error
 
 
 def check_description(description: str) -> None:

@@ -118,6 +118,9 @@ class ForgeApi:
             time.sleep(pause)
         raise AssertionError("the last turn ends the loop")
 
+    def exists(self, path: str) -> bool:
+        return self.request("GET", path, accept=(200, 404)).status == 200
+
     def pages(self, path: str) -> Iterator[Any]:
         """Every entry of a list, page by page."""
         seen, page = 0, 1
