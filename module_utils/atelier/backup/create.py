@@ -36,14 +36,12 @@ from .manifest import (
     run_tag,
 )
 from .restic import Restic, Source, keep_options
-from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_one_node
+from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_all, ends_one_node
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
 
 # Maximum rounds in which seats that were replaced during the copying are copied again.
 _ROUNDS = 3
 _CHUNK = 1024**2
-# Errors that end the whole backup, because every seat would fail. A node's full disk ends only its own part.
-_OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
 
 
 @dataclass(frozen=True)
@@ -303,7 +301,7 @@ def _save_batch(
             try:
                 copy = copy_seat(here, row, run_id, work)
             except AtelierError as error:
-                if error.code in _OF_ALL and not ends_one_node(error, here.node):
+                if ends_all(error, here.node):
                     raise
                 saved.missing[row.id] = error.sentence
                 continue
@@ -318,7 +316,7 @@ def _save_batch(
             saved.archives.append(SavedImages(snapshot, tags, here.node))
             saved.seats |= copies
     finally:
-        drop_copies(here, list(copies.values()))
+        drop_copies(here, copies.values())
 
 
 def _forget(restic: Restic, keep: Mapping[str, Any], *, always_prune: bool = False) -> int:

@@ -40,7 +40,7 @@ from .manifest import (
     read_manifest,
 )
 from .restic import Restic, Source
-from .seats import drop_loaded, ends_one_node, make_seat_again
+from .seats import drop_loaded, ends_all, ends_one_node, make_seat_again
 from .state_files import (
     MANIFEST,
     REGISTRY,
@@ -57,8 +57,6 @@ from .state_files import (
 _AT_ONCE = 4
 # Marks, in the restore's folder, that the installation is an incomplete restore, which may be removed.
 _BEGUN = "begun"
-# Errors that end the whole restore, because every seat would fail.
-_OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL)
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> b
             with faults_of(row.name):
                 make_seat_again(context.at(row), row, image, work)
         except AtelierError as error:
-            if error.code in _OF_ALL and not ends_one_node(error, row.node):
+            if ends_all(error, row.node):
                 raise
             why = Message("backup.not_restored", why=error.message)
     if why is not None:

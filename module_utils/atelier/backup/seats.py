@@ -26,6 +26,7 @@ from ..workspaces.checkpoints import checkpoints_of
 from .state_files import entries, seat_folder
 
 _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
+_OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
 # A seat is paused while its files are copied, together with what pausing itself takes for less than a second. Larger
 # ones are copied on while they run.
 PAUSE_SECONDS = 0.5
@@ -49,6 +50,11 @@ class SavedSeat:
 def ends_one_node(error: AtelierError, node: str) -> bool:
     """Whether the error on that machine ends the work for it alone; the controller's ends all."""
     return node != CONTROLLER and error.code in _OF_NODE
+
+
+def ends_all(error: AtelierError, node: str) -> bool:
+    """Whether all other workspaces would fail as the one on that machine did."""
+    return error.code in _OF_ALL and not ends_one_node(error, node)
 
 
 def batches(rows: Sequence[Workspace], sizes: dict[str, Size], name: Callable[[str], str]) -> Iterator[list[Workspace]]:
@@ -91,7 +97,10 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
             return None
         container, base = check_source(context, row)
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
-        _write_files(context, row, seat_folder(work, row.id))
+        folder = seat_folder(work, row.id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, content in git_files(context, row).items():
+            (folder / file).write_bytes(content)
         make = context.engine.flatten if must_flatten(base) else context.engine.commit
         # Before the pause: with many files Docker takes longer for it than a seat may be paused.
         written = check_size(context, row, container)
@@ -128,17 +137,10 @@ def _pause_if_it_grows(
 def _config(context: NodeContext, row: Workspace, base: Image) -> dict[str, object]:
     # A restored seat may stand on the copy.
     own = {"atelier.instance": context.site.instance, SNAPSHOT_LABEL: row.id, SECRETS_LABEL: "true"}
-    labels = {**base.labels, **own}
-    return {**base.config, "Labels": labels}
+    return {**base.config, "Labels": {**base.labels, **own}}
 
 
-def _write_files(context: NodeContext, row: Workspace, folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in git_files(context, row).items():
-        (folder / name).write_bytes(content)
-
-
-def drop_copies(context: NodeContext, saved: Sequence[SavedSeat]) -> None:
+def drop_copies(context: NodeContext, saved: Iterable[SavedSeat]) -> None:
     """Removes the copies; a failure leaves them to the next snapshot."""
     for seat in saved:
         with suppress(AtelierError):

@@ -32,7 +32,8 @@ _DATABASES, _REFERENCES, _SEATS = "databases", "references", "seats"
 _NOT_SAVED = ("locks", "platform.json", "build", "image-registry", "registry-garbage", "snapshots", "kept.json")
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _SQLITE = b"SQLite format 3\0"
-_REFERENCE_FILES = ("HEAD", "packed-refs", "refs")
+# Loose references before packed ones: git packs one before it removes the loose one.
+_REFERENCE_FILES = ("HEAD", "refs", "packed-refs")
 
 
 def excluded(state_dir: Path, databases: Sequence[str]) -> list[str]:
@@ -142,8 +143,7 @@ def _copy_database(source: Path, target: Path) -> None:
 def _copy_references(repository: Path, target: Path) -> bool:
     """Returns False for a repository that is gone."""
     target.mkdir(parents=True)
-    # Loose references first: git packs one before it removes the loose one.
-    for name in ("HEAD", "refs", "packed-refs"):
+    for name in _REFERENCE_FILES:
         if (repository / name).exists():
             # Without owners, which the API may not give: they are the repository's.
             words = ["cp", "--recursive", "--no-dereference", str(repository / name), str(target)]
