@@ -45,10 +45,13 @@ class Stored:
         return "5e7a"
 
 
-def save(folder: Path, store: WorkspaceStore, docker: Docker) -> create._Saved:
-    saved = create._Saved()
-    here = context(site(folder), store, docker)
-    create._save_seats(here, Stored(), "5e7a5e7a", folder / "work", saved)  # type: ignore[arg-type]
+def backup(here: Context, folder: Path) -> create._Backup:
+    return create._Backup(here, Stored(), folder / "work", "5e7a5e7a")  # type: ignore[arg-type]
+
+
+def save(folder: Path, store: WorkspaceStore, docker: Docker) -> create._Backup:
+    saved = backup(context(site(folder), store, docker), folder)
+    saved.save_seats()
     return saved
 
 
@@ -134,12 +137,12 @@ def dockers() -> Dockers:
 
 
 def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, dockers: Dockers) -> None:
-    here, saved = several(tmp_path), create._Saved()
+    here = several(tmp_path)
     with open_store(tmp_path) as store:
         rows = seats_on(store, here, dockers)
-        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
-        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
-        create._save_recordings(everywhere, Stored(), "5e7a5e7a", tmp_path, saved)  # type: ignore[arg-type]
+        saved = backup(replace(context(here, store, None), engines=dockers), tmp_path)  # type: ignore[arg-type]
+        saved.save_seats()
+        saved.save_recordings()
     assert {archive.node: list(archive.tags) for archive in saved.archives} == {
         node: [saved.seats[made.id].image] for node, made in rows.items()
     }
@@ -149,24 +152,24 @@ def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, docke
 
 @pytest.mark.parametrize("code", [Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL])
 def test_a_machine_that_fails_keeps_no_other_from_being_saved(tmp_path: Path, dockers: Dockers, code: Code) -> None:
-    here, saved = several(tmp_path), create._Saved()
+    here = several(tmp_path)
     dockers.away, dockers.failure = {"beta"}, AtelierError(code, AWAY.sentence)
     with open_store(tmp_path) as store:
         rows = seats_on(store, here, dockers)
-        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
-        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+        saved = backup(replace(context(here, store, None), engines=dockers), tmp_path)  # type: ignore[arg-type]
+        saved.save_seats()
     assert saved.seats.keys() == {rows["controller"].id, rows["alpha"].id}
     assert (saved.missing, saved.away) == ({rows["beta"].id: AWAY.sentence}, {"beta": AWAY.sentence})
 
 
 def test_workspaces_of_machines_that_the_inventory_lacks_are_missing(tmp_path: Path, dockers: Dockers) -> None:
     """As in a backup without the inventory: it must not take the place of complete ones."""
-    saved = create._Saved()
     with open_store(tmp_path) as store:
         rows = seats_on(store, several(tmp_path), dockers)
         store.update(rows["beta"].id, status=Status.ERROR, error=Message("machine_removed", node="gamma"))
         alone = replace(context(site(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
-        create._save_seats(alone, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+        saved = backup(alone, tmp_path)
+        saved.save_seats()
     assert {id: id_of(why) for id, why in saved.missing.items()} == {rows["alpha"].id: "docker.node_unknown"}
 
 

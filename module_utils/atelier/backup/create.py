@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -54,18 +54,6 @@ class BackupOutcome:
     created: bool
     forgotten: int
     warnings: Sequence[str] = ()
-
-
-@dataclass
-class _Saved:
-    """The content of the repository so far, by workspace id; for machines the recordings, and why one did not
-    answer."""
-
-    seats: dict[str, SavedSeat] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    archives: list[SavedImages] = field(default_factory=list)
-    recordings: dict[str, str] = field(default_factory=dict)
-    away: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,9 +147,9 @@ def _reason(error: Exception) -> Message:
 def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
     created = restic.open(create=create)
     restic.check_owner(STATE)
-    saved = _Saved()
     with _work_folder(context.site.state_dir) as work:
-        snapshot = _store(context, restic, work, saved)
+        saved = _Backup(context, restic, work)
+        snapshot = saved.store()
     forgotten = _forget(restic, keep)
     if saved.missing:
         names = sorted(row.name for row in context.store.all() if row.id in saved.missing)
@@ -174,149 +162,160 @@ def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: 
     return BackupOutcome(snapshot, len(saved.seats), created, forgotten, warnings)
 
 
-def _store(context: Context, restic: Restic, work: Path, saved: _Saved) -> str:
-    """Saves the workspaces, then the state folder; returns the id of its snapshot."""
-    site, run_id = context.site, new_id()
-    _save_seats(context, restic, run_id, work, saved)
-    _save_recordings(context, restic, run_id, work, saved)
-    context.progress(Message("step.backup_files"), 0, 1)
-    taken_at = now()
-    databases, repositories = stage_copies(site.state_dir, work)
-    Manifest(
-        taken_at=taken_at,
-        instance=site.instance,
-        image_prefix=site.image_prefix,
-        archives=saved.archives,
-        images={id: seat.image for id, seat in saved.seats.items()},
-        missing=saved.missing,
-        databases=databases,
-        repositories=repositories,
-        recordings=saved.recordings,
-    ).write(work / MANIFEST)
-    lacking = {row.id for row in context.store.all()} - saved.seats.keys() | saved.away.keys()
-    tags = [STATE, run_tag(run_id), *(missing_tag(name) for name in sorted(lacking))]
-    snapshot = restic.store_folder(site.state_dir, excluded(site.state_dir, databases), tags)
-    context.progress(Message("step.backup_files"), 1, 1)
-    return snapshot
+@dataclass
+class _Backup:
+    """A backup under way, with what it has saved: ``seats`` and why others are ``missing``, by workspace id;
+    ``recordings`` by machine, and why those in ``away`` did not answer."""
 
+    context: Context
+    restic: Restic
+    work: Path
+    run_id: str = field(default_factory=new_id)
+    seats: dict[str, SavedSeat] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    archives: list[SavedImages] = field(default_factory=list)
+    recordings: dict[str, str] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
 
-def _save_seats(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
-    context.at_each(_clear)
-    with context.locks.batch(run_id):
-        for _ in range(_ROUNDS):
-            found = [_save_machine(context, node, restic, run_id, work, saved) for node in context.site.node_names]
-            if not any(found):
-                break
-        for row in context.store.all():
-            if row.node not in context.site.node_names and id_of(row.error) != "machine_removed":
-                saved.missing[row.id] = Message("docker.node_unknown", node=row.node)
-    context.at_each(_clear)
+    def store(self) -> str:
+        """Saves the workspaces, then the state folder; returns the id of its snapshot."""
+        site, progress = self.context.site, self.context.progress
+        self.save_seats()
+        self.save_recordings()
+        progress(Message("step.backup_files"), 0, 1)
+        taken_at = now()
+        databases, repositories = stage_copies(site.state_dir, self.work)
+        Manifest(
+            taken_at=taken_at,
+            instance=site.instance,
+            image_prefix=site.image_prefix,
+            archives=self.archives,
+            images={id: seat.image for id, seat in self.seats.items()},
+            missing=self.missing,
+            databases=databases,
+            repositories=repositories,
+            recordings=self.recordings,
+        ).write(self.work / MANIFEST)
+        lacking = {row.id for row in self.context.store.all()} - self.seats.keys() | self.away.keys()
+        tags = [STATE, run_tag(self.run_id), *(missing_tag(name) for name in sorted(lacking))]
+        snapshot = self.restic.store_folder(site.state_dir, excluded(site.state_dir, databases), tags)
+        progress(Message("step.backup_files"), 1, 1)
+        return snapshot
 
+    def save_seats(self) -> None:
+        nodes = self.context.site.node_names
+        self.context.at_each(_clear)
+        with self.context.locks.batch(self.run_id):
+            for _ in range(_ROUNDS):
+                found = [self._save_machine(node) for node in nodes]
+                if not any(found):
+                    break
+            for row in self.context.store.all():
+                if row.node not in nodes and id_of(row.error) != "machine_removed":
+                    self.missing[row.id] = Message("docker.node_unknown", node=row.node)
+        self.context.at_each(_clear)
 
-def _save_machine(context: Context, node: str, restic: Restic, run_id: str, work: Path, saved: _Saved) -> bool:
-    """Saves the workspaces of a machine that are not saved as they are; whether there were any."""
-    with _noted_if_away(context, node, saved):
-        here = context.on(node)
-        left = _changed(here, saved)
-        sizes = here.engine.sizes(f"atelier.instance={here.site.instance}") if left else {}
-        for batch in batches(left, sizes, here.site.container_name):
-            for part in _with_room(here, batch, sizes, saved):
-                _save_batch(here, restic, run_id, work, part, saved)
-        saved.away.pop(node, None)
-        return bool(left)
-    return False
+    def save_recordings(self) -> None:
+        """Saves the recordings of nodes; the controller's are files of the state folder."""
+        site = self.context.site
+        for node in site.nodes:
+            with self._noted_if_away(node.name), TemporaryFile(dir=self.work) as file:
+                # Write to a file first: while Docker reads a container's files, it answers no other request for it.
+                if copy_recordings(site, self.context.on(node.name).engine, file):
+                    file.seek(0)
+                    pieces = iter(partial(file.read, _CHUNK), b"")
+                    self.recordings[node.name] = self._store_stream(RECORDINGS, pieces)
 
+    def _store_stream(self, name: str, pieces: Iterable[bytes]) -> str:
+        return self.restic.store_stream(name, pieces, [IMAGES, run_tag(self.run_id)])
 
-def _save_recordings(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
-    """Saves the recordings of nodes; the controller's are files of the state folder."""
-    for node in context.site.nodes:
-        with _noted_if_away(context, node.name, saved), TemporaryFile(dir=work) as file:
-            # Write to a file first: while Docker reads a container's files, it answers no other request for it.
-            if copy_recordings(context.site, context.on(node.name).engine, file):
-                file.seek(0)
-                pieces = iter(partial(file.read, _CHUNK), b"")
-                saved.recordings[node.name] = restic.store_stream(RECORDINGS, pieces, [IMAGES, run_tag(run_id)])
+    @contextmanager
+    def _noted_if_away(self, node: str) -> Iterator[None]:
+        """Notes that the node does not answer, or fails, and that its workspaces are missing for it."""
+        try:
+            yield
+        except AtelierError as error:
+            if not ends_one_node(error, node):
+                raise
+            self.away[node] = error.sentence
+            rows = [row for row in self.context.store.all() if row.node == node and row.id not in self.seats]
+            self.missing |= dict.fromkeys((row.id for row in rows), error.sentence)
 
+    def _save_machine(self, node: str) -> bool:
+        """Saves the workspaces of a machine that are not saved as they are; whether there were any."""
+        with self._noted_if_away(node):
+            here = self.context.on(node)
+            left = self._changed(here)
+            sizes = here.engine.sizes(f"atelier.instance={here.site.instance}") if left else {}
+            for batch in batches(left, sizes, here.site.container_name):
+                for part in self._with_room(here, batch, sizes):
+                    self._save_batch(here, part)
+            self.away.pop(node, None)
+            return bool(left)
+        return False
 
-@contextmanager
-def _noted_if_away(context: Context, node: str, saved: _Saved) -> Iterator[None]:
-    """Notes that the node does not answer, or fails, and that its workspaces are missing for it."""
-    try:
-        yield
-    except AtelierError as error:
-        if not ends_one_node(error, node):
-            raise
-        saved.away[node] = error.sentence
-        rows = [row for row in context.store.all() if row.node == node and row.id not in saved.seats]
-        saved.missing |= dict.fromkeys((row.id for row in rows), error.sentence)
+    def _changed(self, here: NodeContext) -> list[Workspace]:
+        """The machine's workspaces whose container is not the one that was saved: those that were made, reset or moved
+        meanwhile. One that is being made has no files that count."""
+        present = {found.name: found.id for found in here.engine.containers(f"atelier.instance={here.site.instance}")}
+        rows = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
+        self.seats = {id: seat for id, seat in self.seats.items() if id in rows}
+        self.missing = {id: why for id, why in self.missing.items() if id in rows}
 
+        def is_saved(id: str) -> bool:
+            container = present.get(here.site.container_name(id))
+            return container is None or (id in self.seats and self.seats[id].container == container)
 
-def _with_room(
-    here: NodeContext, batch: Sequence[Workspace], sizes: dict[str, Size], saved: _Saved
-) -> Iterator[Sequence[Workspace]]:
-    """The batch if Docker's disk has room for it now, otherwise its workspaces one by one. Those that have no room
-    alone are missing."""
-    try:
-        check_space(here, batch, sizes)
-    except AtelierError as error:
-        if error.code is not Code.DISK_FULL:
-            raise
-        if len(batch) == 1:
-            saved.missing[batch[0].id] = error.sentence
-            return
-        for row in batch:
-            yield from _with_room(here, [row], sizes, saved)
-    else:
-        yield batch
+        return [row for id, row in rows.items() if row.node == here.node and not is_saved(id)]
+
+    def _with_room(
+        self, here: NodeContext, batch: Sequence[Workspace], sizes: dict[str, Size]
+    ) -> Iterator[Sequence[Workspace]]:
+        """The batch if Docker's disk has room for it now, otherwise its workspaces one by one. Those that have no room
+        alone are missing."""
+        try:
+            check_space(here, batch, sizes)
+        except AtelierError as error:
+            if error.code is not Code.DISK_FULL:
+                raise
+            if len(batch) == 1:
+                self.missing[batch[0].id] = error.sentence
+                return
+            for row in batch:
+                yield from self._with_room(here, [row], sizes)
+        else:
+            yield batch
+
+    def _save_batch(self, here: NodeContext, batch: Sequence[Workspace]) -> None:
+        copies: dict[str, SavedSeat] = {}
+        try:
+            for row in batch:
+                self.missing.pop(row.id, None)
+                try:
+                    copy = copy_seat(here, row, self.run_id, self.work)
+                except AtelierError as error:
+                    if ends_all(error, here.node):
+                        raise
+                    self.missing[row.id] = error.sentence
+                    continue
+                if copy is not None:
+                    copies[row.id] = copy
+                here.progress(Message("step.backup_seats"), len(self.seats) + len(copies), len(here.store.all()))
+            # Checkpoints that were dropped meanwhile would make Docker refuse all.
+            present = here.engine.image_tags(SNAPSHOT_LABEL) if copies else ()
+            tags = [tag for copy in copies.values() for tag in copy.tags if tag == copy.image or tag in present]
+            if tags:
+                snapshot = self._store_stream(ARCHIVE, here.engine.save(tags))
+                self.archives.append(SavedImages(snapshot, tags, here.node))
+                self.seats |= copies
+        finally:
+            drop_copies(here, copies.values())
 
 
 def _clear(here: NodeContext) -> None:
     """Removes copies of runs that were killed; Docker may have completed one only now."""
     with suppress(AtelierError):
         remove_leftovers(here, leftover_snapshots(here))
-
-
-def _changed(here: NodeContext, saved: _Saved) -> list[Workspace]:
-    """The machine's workspaces whose container is not the one that was saved: those that were made, reset or moved
-    meanwhile. One that is being made has no files that count."""
-    present = {found.name: found.id for found in here.engine.containers(f"atelier.instance={here.site.instance}")}
-    rows = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
-    saved.seats = {id: seat for id, seat in saved.seats.items() if id in rows}
-    saved.missing = {id: why for id, why in saved.missing.items() if id in rows}
-
-    def is_saved(id: str) -> bool:
-        container = present.get(here.site.container_name(id))
-        return container is None or (id in saved.seats and saved.seats[id].container == container)
-
-    return [row for id, row in rows.items() if row.node == here.node and not is_saved(id)]
-
-
-def _save_batch(
-    here: NodeContext, restic: Restic, run_id: str, work: Path, batch: Sequence[Workspace], saved: _Saved
-) -> None:
-    copies: dict[str, SavedSeat] = {}
-    try:
-        for row in batch:
-            saved.missing.pop(row.id, None)
-            try:
-                copy = copy_seat(here, row, run_id, work)
-            except AtelierError as error:
-                if ends_all(error, here.node):
-                    raise
-                saved.missing[row.id] = error.sentence
-                continue
-            if copy is not None:
-                copies[row.id] = copy
-            here.progress(Message("step.backup_seats"), len(saved.seats) + len(copies), len(here.store.all()))
-        # Checkpoints that were dropped meanwhile would make Docker refuse all.
-        present = here.engine.image_tags(SNAPSHOT_LABEL) if copies else ()
-        tags = [tag for copy in copies.values() for tag in copy.tags if tag == copy.image or tag in present]
-        if tags:
-            snapshot = restic.store_stream(ARCHIVE, here.engine.save(tags), [IMAGES, run_tag(run_id)])
-            saved.archives.append(SavedImages(snapshot, tags, here.node))
-            saved.seats |= copies
-    finally:
-        drop_copies(here, copies.values())
 
 
 def _forget(restic: Restic, keep: Mapping[str, Any], *, always_prune: bool = False) -> int:
