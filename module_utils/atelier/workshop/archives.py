@@ -43,8 +43,7 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
     """
     with _unfinished(folder) as (path, file):
         size, content_size, digest = _compress(chunks, file)
-        again = sha256_of(path)
-        if (path.stat().st_size, again) != (size, digest):
+        if (path.stat().st_size, sha256_of(path)) != (size, digest):
             raise broken(Message("archive.differs", file=path.name))
         entries = count_entries(path, content_size)
         whole = folder / name(digest)
@@ -102,10 +101,8 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
-        full = AtelierError(
-            Code.DISK_FULL, Message("archive_not_written", folder=folder, why=error.strerror or error), field="folder"
-        )
-        raise full from error
+        why = Message("archive_not_written", folder=folder, why=error.strerror or error)
+        raise AtelierError(Code.DISK_FULL, why, field="folder") from error
 
 
 def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
@@ -114,25 +111,23 @@ def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
     parameters = zstd.CompressionParameter
     compressor = zstd.ZstdCompressor(options={parameters.compression_level: _LEVEL, parameters.checksum_flag: 1})
     digest = hashlib.sha256()
-    size = content_size = 0
+    content_size = 0
     tail = b""
 
     def write(data: bytes) -> None:
-        nonlocal size
         file.write(data)
         digest.update(data)
-        size += len(data)
 
     for chunk in chunks:
         write(compressor.compress(chunk))
         content_size += len(chunk)
-        tail = (tail + chunk)[-len(_END) :] if len(chunk) < len(_END) else chunk[-len(_END) :]
+        tail = (tail + chunk[-len(_END) :])[-len(_END) :]
     if tail != _END:
         raise broken(Message("archive.interrupted"))
     write(compressor.flush())
     file.flush()
     os.fsync(file.fileno())
-    return size, content_size, digest.hexdigest()
+    return file.tell(), content_size, digest.hexdigest()
 
 
 def _zstd() -> Any:

@@ -181,9 +181,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     left = _available_memory(context)
     memory_each = max(sum(memory[node] - left.get(node, memory[node]) for node in memory), taken) // count
     labels = (f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
-    written = {
-        here.node: sum(size.own for size in here.engine.sizes(*labels).values()) for here in context.everywhere()
-    }
+    sizes = {here.node: here.engine.sizes(*labels).values() for here in context.everywhere()}
+    written = {node: sum(size.own for size in found) for node, found in sizes.items()}
     disk_each = sum(written.values()) // count
     disk = {node: free + written.get(node, 0) for node, free in _free_disk(context, ready).items()}
     caps = {

@@ -123,10 +123,8 @@ def within(chunks: Iterable[bytes], limits: ArchiveLimits, name: str) -> Iterato
             raise broken(error) from error
         beyond = _beyond(limits, walk, late=time.monotonic() > deadline)
         if beyond:
-            id, most = beyond
-            raise AtelierError(
-                Code.ARCHIVE_FAILED, Message(id, name=name, most=most), remedy=Message("make_archive_smaller")
-            )
+            fault = Message(beyond[0], name=name, most=beyond[1])
+            raise AtelierError(Code.ARCHIVE_FAILED, fault, remedy=Message("make_archive_smaller"))
         yield chunk
 
 
