@@ -20,8 +20,8 @@ from ..common.models import Site, Workspace
 from ..engine.client import Engine
 from ..engine.several import ask_all
 
-MAX_BYTES = 64 * 1024**2
-MAX_SECONDS = 2.0
+_MOST_BYTES = 64 * 1024**2
+_MOST_SECONDS = 2.0
 _BLOCK = 1024**2
 # Longer lines are not Squid's.
 _LONGEST_LINE = 1024**2
@@ -84,25 +84,17 @@ def last_requests_on(site: Site, engine: Engine, workspace: Workspace, lines: in
     return [entry for entry in entries if float(entry.timestamp) >= since][::-1]
 
 
-def recent(
-    folder: Path,
-    address: str,
-    lines: int,
-    *,
-    since: float = 0,
-    max_bytes: int = MAX_BYTES,
-    max_seconds: float = MAX_SECONDS,
-) -> list[LogEntry]:
+def recent(folder: Path, address: str, lines: int, *, since: float = 0) -> list[LogEntry]:
     """The client's last requests, the oldest first; at most ``lines``, none that ended before ``since`` (seconds since
-    1970: an address may have been another workspace's). Gives up its search after so many bytes or seconds.
+    1970: an address may have been another workspace's). Gives up its search after 64 MiB or two seconds.
 
     A folder or log that is missing has no requests. Raises OSError for one that can't be read.
     """
     found: list[LogEntry] = []
     needle = f" {address} ".encode()
-    deadline = time.monotonic() + max_seconds
+    deadline = time.monotonic() + _MOST_SECONDS
     with ExitStack() as stack:
-        for chunk in _backwards(_open_all(folder, stack), max_bytes):
+        for chunk in _backwards(_open_all(folder, stack)):
             for entry in _matches(chunk, needle, address):
                 if float(entry.timestamp) < since:
                     return found[::-1]
@@ -165,9 +157,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _backwards(descriptors: list[int], max_bytes: int) -> Iterator[bytes]:
+def _backwards(descriptors: list[int]) -> Iterator[bytes]:
     """Whole lines in large chunks, from the end of the first file to the beginning of the last."""
-    left = max_bytes
+    left = _MOST_BYTES
     for descriptor in descriptors:
         position = os.fstat(descriptor).st_size
         rest = b""  # the end of a line that begins in an earlier chunk

@@ -34,16 +34,16 @@ class WhitelistMode(StrEnum):
     EXACT = "exact"
 
 
-def normalise(domains: Sequence[str], field: str = "domains") -> tuple[str, ...]:
+def normalise(domains: Sequence[str]) -> tuple[str, ...]:
     """The entries that allow these domains: sorted, each once, none below another.
 
     Raises VALIDATION_ERROR; its details name the first fault's ``field`` as ``domains[3]`` with its ``value``, and up
     to 20 faults in ``invalid``.
     """
-    _check_size(domains, field)
+    _check_size(domains)
     entries, faults = _parsed(domains)
     if faults:
-        raise _refused(faults, field)
+        raise _refused(faults)
     return entries
 
 
@@ -91,7 +91,7 @@ def plan_whitelist(
     """
     if state is not WhitelistMode.ABSENT:
         entries = without_covered({*named, *base, *(present if state is WhitelistMode.PRESENT else ())})
-        _check_size(entries, "domains")
+        _check_size(entries)
         return entries
     removed = set(named)
     kept = {entry for entry in {*present, *base} if covering(removed, entry) is None} | set(base)
@@ -122,24 +122,20 @@ def parse_section(section: str) -> tuple[str, ...]:
     return tuple(word for word in section.split() if word.startswith("."))
 
 
-def _check_size(domains: Sequence[str], field: str) -> None:
+def _check_size(domains: Sequence[str]) -> None:
     if len(domains) > MAX_DOMAINS:
-        raise invalid("input.too_many_domains", field, count=len(domains), most=MAX_DOMAINS)
+        raise invalid("input.too_many_domains", "domains", count=len(domains), most=MAX_DOMAINS)
 
 
-def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:
+def _refused(faults: Sequence[tuple[int, str, NotADomain]]) -> AtelierError:
     index, text, fault = faults[0]
-    message = Message("domain.refused", field=f"{field}[{index}]", value=shown(text), fault=fault.fault)
+    field = f"domains[{index}]"
+    message = Message("domain.refused", field=field, value=shown(text), fault=fault.fault)
     if len(faults) > 1:
         message = Message("sentences", first=message, then=Message("domain.more_refused", count=len(faults) - 1))
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        message,
-        field=f"{field}[{index}]",
-        value=text[:253],
-        remedy=fault.fault.remedy,
-        invalid=[
-            {"index": index, "value": text[:253], "fault": fault.fault, "remedy": fault.fault.remedy}
-            for index, text, fault in faults[:_FAULTS_SHOWN]
-        ],
-    )
+    found = [
+        {"index": index, "value": text[:253], "fault": fault.fault, "remedy": fault.fault.remedy}
+        for index, text, fault in faults[:_FAULTS_SHOWN]
+    ]
+    value, remedy = text[:253], fault.fault.remedy
+    return AtelierError(Code.VALIDATION_ERROR, message, field=field, value=value, remedy=remedy, invalid=found)

@@ -50,7 +50,7 @@ def check_repository_name(name: str, field: str = "name") -> str:
     raise invalid(fault, field, value=name[:110], most=LONGEST_NAME, ends=", ".join(_RESERVED_ENDS))
 
 
-def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
+def check_owner(name: str) -> str:
     """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
     if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
         id = "input.owner"
@@ -60,8 +60,9 @@ def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
         id = "input.owner_reserved"
     else:
         return name
-    fault, remedy = Message(id, field=field, value=name[:50]), Message("input.owner_use", most=_LONGEST_USER)
-    raise AtelierError(Code.VALIDATION_ERROR, fault, field=field, value=name[:50], remedy=remedy)
+    field, value, use = "atelier_git_admin_user", name[:50], Message("input.owner_use", most=_LONGEST_USER)
+    fault = Message(id, field=field, value=value)
+    raise AtelierError(Code.VALIDATION_ERROR, fault, field=field, value=value, remedy=use)
 
 
 def check_branch(branch: str, field: str = "branch") -> str:
