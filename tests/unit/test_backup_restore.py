@@ -16,11 +16,10 @@ import yaml
 from atelier.backup import restore
 from atelier.backup.manifest import FORMAT, Manifest, SavedImages, read_manifest
 from atelier.backup.restic import Source
-from atelier.backup.restore import Fetched, _check_addresses, _holds, fetch_backup, place_backup, restore_folder
+from atelier.backup.restore import Fetched, _check_database, _holds, fetch_backup, place_backup, restore_folder
 from atelier.backup.state_files import (
     MANIFEST,
     WORK,
-    check_registry,
     excluded,
     place_state,
     registry_copy,
@@ -141,10 +140,10 @@ def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
     with open_store(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
-        check_registry(tmp_path / "registry.sqlite3")
+        _check_database(site(tmp_path), tmp_path / "registry.sqlite3")
         db.execute("PRAGMA user_version = 1000")
     with pytest.raises(AtelierError) as error:
-        check_registry(tmp_path / "registry.sqlite3")
+        _check_database(site(tmp_path), tmp_path / "registry.sqlite3")
     refused(error, Code.VALIDATION_ERROR, "snapshot")
 
 
@@ -159,7 +158,7 @@ def test_other_settings_are_refused_with_their_names(tmp_path: Path) -> None:
         (made,) = store.reserve([order("one")])
     file = registry_copy(tmp_path / "work")
     stage_copies(tmp_path, tmp_path / "work")
-    assert _check_addresses(here, file) == 1
+    assert _check_database(here, file) == 1
     for column, value, field in (
         ("address", "10.77.0.1", "atelier_network_open_subnet"),
         ("proxy_mode", "logging", "atelier_enable_proxy"),
@@ -168,7 +167,7 @@ def test_other_settings_are_refused_with_their_names(tmp_path: Path) -> None:
             db.execute(f"UPDATE workspaces SET {column} = ? WHERE id = ?", (value, made.id))  # noqa: S608
             db.commit()
         with pytest.raises(AtelierError) as error:
-            _check_addresses(here, file)
+            _check_database(here, file)
         refused(error, Code.VALIDATION_ERROR, field)
 
 
@@ -311,9 +310,9 @@ def test_a_machine_of_a_workspace_that_was_never_saved_must_be_there_too(tmp_pat
         store.update(one.id, node="beta")
         store.update(other.id, node="gamma", status=Status.ERROR, error=Message("machine_removed", node="gamma"))
     copy = tmp_path / "registry.sqlite3"
-    restore._check_nodes(several(tmp_path), copy)
+    restore._check_database(several(tmp_path), copy)
     with pytest.raises(AtelierError) as error:
-        restore._check_nodes(site(tmp_path), copy)
+        restore._check_database(site(tmp_path), copy)
     refused(error, Code.VALIDATION_ERROR, "site.nodes")
     assert "beta" in error.value.message and "gamma" not in error.value.message
 

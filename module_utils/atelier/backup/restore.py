@@ -26,6 +26,7 @@ from ..containers.container import is_unreleased
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
+from ..database.migrations import VERSION
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
 from .manifest import (
@@ -46,11 +47,9 @@ from .state_files import (
     REGISTRY,
     RESTORING,
     WORK,
-    check_registry,
     entries,
     place_registry,
     place_state,
-    read_only,
     registry_copy,
 )
 
@@ -116,10 +115,7 @@ def fetch_backup(
         raise newer(version)
     manifest = read_manifest(saved / WORK / MANIFEST)
     manifest.check(site)
-    copy = registry_copy(saved / WORK)
-    check_registry(copy)
-    _check_nodes(site, copy)
-    count = _check_addresses(site, copy)
+    count = _check_database(site, registry_copy(saved / WORK))
     return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
 
 
@@ -300,19 +296,17 @@ def _chosen(restic: Restic, source: Source, snapshot: str | None) -> str:
     raise invalid("backup.no_snapshot", "snapshot", snapshot=asked, repository=repository, names=names, value=value)
 
 
-def _check_nodes(site: Site, copy: Path) -> None:
-    """Raises VALIDATION_ERROR if the inventory lacks the machine of a workspace, unless that was removed."""
-    with read_only(copy) as db:
-        if "node" not in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
-            return  # of a version that had one machine
-        rows = db.execute("SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'")
-        check_machines(site, {node for (node,) in rows})
-
-
-def _check_addresses(site: Site, copy: Path) -> int:
-    """Raises VALIDATION_ERROR if a workspace's address or egress mode is not part of this installation's settings;
-    returns the number of workspaces."""
-    with read_only(copy) as db:
+def _check_database(site: Site, copy: Path) -> int:
+    """Returns the number of workspaces. Raises VALIDATION_ERROR if a newer Atelier wrote the database, or if a
+    workspace's machine, unless that was removed, address or egress mode is not part of this installation's settings."""
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise newer(f"schema {version}")
+        # Older versions had one machine.
+        if "node" in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
+            nodes = "SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'"
+            check_machines(site, {node for (node,) in db.execute(nodes)})
         rows = db.execute("SELECT proxy_mode, address FROM workspaces").fetchall()
     for mode, address in rows:
         network = site.networks.get(ProxyMode(mode))

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..database.migrations import VERSION
-from .manifest import Manifest, newer
+from .manifest import Manifest
 
 REGISTRY = "registry.sqlite3"
 # A file of another name may be a participant's, whatever it begins with: it is saved as it is.
@@ -50,7 +49,7 @@ def stage_copies(state_dir: Path, work: Path) -> tuple[list[str], list[str]]:
         here = Path(folder)
         if here == state_dir:
             names[:] = [name for name in names if name not in (*_NOT_SAVED, FOLDER)]
-        if _is_repository(names, files):
+        if {"objects", "refs"} <= set(names) and "HEAD" in files:
             repositories.append(str(here.relative_to(state_dir)))
             names.clear()
             continue
@@ -72,19 +71,6 @@ def registry_copy(work: Path) -> Path:
 def seat_folder(work: Path, workspace_id: str) -> Path:
     """The folder of a seat's files that no image contains."""
     return work / _SEATS / workspace_id
-
-
-def read_only(database: Path) -> closing[sqlite3.Connection]:
-    """A connection to a database that nobody writes to."""
-    return closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True))
-
-
-def check_registry(file: Path) -> None:
-    """Raises VALIDATION_ERROR if a newer Atelier wrote the database."""
-    with read_only(file) as db:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise newer(f"schema {version}")
 
 
 def place_state(saved: Path, manifest: Manifest, state_dir: Path) -> None:
@@ -126,10 +112,6 @@ def _is_database(file: Path) -> bool:
             with file.open("rb") as opened:
                 return opened.read(len(_SQLITE)) == _SQLITE
     return False
-
-
-def _is_repository(folders: Sequence[str], files: Sequence[str]) -> bool:
-    return {"objects", "refs"} <= set(folders) and "HEAD" in files
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -88,7 +88,7 @@ def _usage(models: list[str], tokens: Counter[str]) -> list[str]:
 
 def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _Session:
     """The session that it continues: the same first message, or a reference to its answer, and no long gap."""
-    time = _time(conversation)
+    time = datetime.fromisoformat(str(conversation["timestamp"]))
     messages = _messages(conversation)
     first = _key(messages[0]) if messages else ("", "")
     previous = _previous_answer(conversation)
@@ -199,10 +199,6 @@ def _previous_answer(conversation: Mapping[str, Any]) -> str | None:
 
 def _key(message: Mapping[str, Any]) -> tuple[str, str]:
     return str(message.get("role") or "user"), str(message.get("content") or "").strip()
-
-
-def _time(conversation: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(str(conversation["timestamp"]))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -150,7 +150,7 @@ def _contents(files: Sequence[_File], limit: int) -> Iterator[bytes]:
 
 def _read(files: Sequence[_File]) -> Iterator[dict[str, Any]]:
     for file, data in zip(files, _contents(files, MOST_BYTES), strict=True):
-        timestamp, found = _timestamp(file.name), _json(data)
+        timestamp, found = _FILE.sub(r"\1T\2:\3:\4Z", file.name), _json(data)
         if found is not None and _is_time(timestamp):
             yield {**found, "timestamp": timestamp}
 
@@ -166,10 +166,6 @@ def _is_time(timestamp: str) -> bool:
 
 def _file_name(timestamp: str) -> str:
     return timestamp.replace(":", "-") + ".json"
-
-
-def _timestamp(name: str) -> str:
-    return _FILE.sub(r"\1T\2:\3:\4Z", name)
 
 
 def _json(data: bytes) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ from ..engine.client import Engine
 from ..engine.machine import disk_at, memory_at, parse_memory
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
-from .probe import ProbeResult, probe
+from .probe import probe
 
 GROUP = "~rehearsal"  # not a group that anybody may give: see validation.check_group
 MOST_SEATS = 500
@@ -164,7 +164,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
         reasons.append(Message("not_up", missing=count - len(ready), count=count))
 
     context.progress(Message("step.opening"), 0, count)
-    probes = _open_all(context, ready)
+    with ThreadPoolExecutor(max(len(ready), 1)) as threads:
+        probes = list(threads.map(lambda row: probe(context.site, row.id, context.ready_timeout), ready))
     failed = [found for found in probes if found.fault]
     if failed:
         reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
@@ -194,11 +195,6 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     if first.seats < count:
         reasons.append(Message("enough_for", what=first.words, seats=first.seats))
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
-
-
-def _open_all(context: Context, rows: Sequence[Workspace]) -> list[ProbeResult]:
-    with ThreadPoolExecutor(max(len(rows), 1)) as threads:
-        return list(threads.map(lambda row: probe(context.site, row.id, context.ready_timeout), rows))
 
 
 def _egress_faults(context: Context, source: Workspace, rows: Sequence[Workspace]) -> list[str]:

@@ -64,7 +64,8 @@ class TarWalk:
         if self._end_blocks:
             raise TarError(Message("tar.no_end"))
         try:
-            self._check(block)
+            if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+                raise ValueError("the checksum differs")
             if self._description is not None:
                 self._next_size = _size_in(bytes(self._description)) or self._next_size
                 self._description = None
@@ -81,11 +82,6 @@ class TarWalk:
             size = 0 if kind in _WITHOUT_CONTENT else size if self._next_size is None else self._next_size
             self._next_size = None
         self._skip = -(-size // _BLOCK) * _BLOCK
-
-    @staticmethod
-    def _check(block: bytes) -> None:
-        if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * ord(" "):
-            raise ValueError("the checksum differs")
 
 
 def _number(field: bytes) -> int:
