@@ -95,6 +95,7 @@ def test_broken_and_foreign_files_are_passed_over(tmp_path: Path, times: list[st
     [
         *(("limit", 0), ("limit", 10_001), ("offset", -1), ("date_from", "yesterday"), ("date_to", "2026-13-01")),
         ("date_from", "../../etc"),
+        *(("date_from", "0001-01-01T00:00:00+14:00"), ("date_to", "9999-12-31T23:59:59-14:00")),
     ],
 )
 def test_filters_that_are_none(tmp_path: Path, field: str, value: Any) -> None:

@@ -76,22 +76,15 @@ def public_suffixes() -> PublicSuffixList:
 
 def _explained(text: str, name: str, labels: list[str]) -> NotADomain:
     """The fault in the text, checked in the order in which a person would notice it."""
-    if not name:
-        return NotADomain("empty")
-    if any(character.isspace() or not character.isprintable() for character in text):
-        return NotADomain("space")
-    if "*" in name:
-        return NotADomain("wildcard")
-    if "://" in name or "/" in name:
-        return NotADomain("page")
-    if name.count(":") > 1 or name.startswith("["):
-        return NotADomain("address")
-    if ":" in name:
-        return NotADomain("port")
-    if "@" in name:
-        return NotADomain("user")
-    if "" in labels:
-        return NotADomain("empty_part")
-    if any(label.startswith("-") or label.endswith("-") for label in labels):
-        return NotADomain("hyphen")
-    return NotADomain("characters")
+    faults = {
+        "empty": not name,
+        "space": any(character.isspace() or not character.isprintable() for character in text),
+        "wildcard": "*" in name,
+        "page": "/" in name,
+        "address": name.count(":") > 1 or name.startswith("["),
+        "port": ":" in name,
+        "user": "@" in name,
+        "empty_part": "" in labels,
+        "hyphen": any(label.startswith("-") or label.endswith("-") for label in labels),
+    }
+    return NotADomain(next((id for id, found in faults.items() if found), "characters"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
+from ..common.timestamps import timestamp
 from .folders import MOST_BYTES, Folder, Recorded
 from .plain_json import plain
 
@@ -190,10 +191,9 @@ def _bound(date: str, field: str, whole_day: str) -> str:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date, re.ASCII):
             date += whole_day
         moment = datetime.fromisoformat(date)
-    except ValueError as error:
+        return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:  # the first day of year 1 east of Greenwich
         raise invalid("input.date", field, value=date[:40]) from error
-    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
