@@ -20,6 +20,13 @@ def test_a_configuration_of_frame_and_list() -> None:
     assert made == Configuration.composed(FRAME, (".a.org", ".b.org"))
 
 
+def test_the_section_is_found_and_read_back() -> None:
+    made = Configuration.composed("http_port 1\n@whitelist@\nhttp_access deny all\n", (".a.org", ".b.org"))
+    assert made.section.splitlines()[0].startswith("# Whitelist ACLs")
+    assert made.text == f"http_port 1\n{made.section}http_access deny all\n"
+    assert Configuration(made.text).entries == (".a.org", ".b.org")
+
+
 def test_the_digest_tells_every_change() -> None:
     digests = {
         Configuration.composed(FRAME, (".a.org",)).digest,

@@ -9,16 +9,14 @@ import time
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.egress.squid_config import Configuration
 from atelier.egress.whitelist import (
     BASE,
     MAX_DOMAINS,
     WhitelistMode,
     covering,
-    find_section,
     normalise,
-    parse_section,
     plan_whitelist,
-    render_section,
 )
 
 
@@ -165,7 +163,7 @@ def test_five_thousand_take_no_time() -> None:
     typed = [f"Host{number}.organisation-{number % 997}.example.com" for number in range(5000)]
     begin = time.process_time()
     entries = plan_whitelist((), normalise(typed), WhitelistMode.EXACT, BASE)
-    assert parse_section(render_section(entries)) == entries
+    assert Configuration.composed("@whitelist@\n", entries).entries == entries
     assert time.process_time() - begin < 2
 
 
@@ -204,15 +202,6 @@ def test_absent_refuses_what_would_stay_allowed(named: str, reason: str) -> None
     with pytest.raises(AtelierError, match=reason) as refused:
         plan_whitelist((".a.org",), (named,), WhitelistMode.ABSENT, BASE)
     assert refused.value.details["value"] == named
-
-
-def test_the_section_is_found_and_read_back() -> None:
-    entries = (".a.org", ".b.org")
-    section = render_section(entries)
-    assert find_section(f"http_port 1\n{section}http_access deny all\n") == section
-    assert parse_section(section) == entries
-    assert section.splitlines()[0].startswith("# Whitelist ACLs")
-    assert find_section("http_port 1\n") is None
 
 
 def test_the_base_is_in_order_and_valid() -> None:

@@ -17,9 +17,13 @@ from urllib.parse import urlsplit
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from .whitelist import find_section, parse_section, render_section
 
 _WHITELIST, _DIGEST = "@whitelist@\n", "@digest@"
+_BEGIN = "# Whitelist ACLs. This section is written by Atelier; changes by hand are lost."
+_END = "# Whitelist ACLs: end"
+# -n: no reverse lookup of addresses in requests; otherwise Squid would trust the answer.
+_ACL = "acl whitelist dstdomain -n"
+_SECTION = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 _PROGRAM = "/usr/sbin/squid"
 # Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
 RECONFIGURE = (_PROGRAM, "-k", "reconfigure", "-f", "/etc/squid/signal.conf")
@@ -43,17 +47,19 @@ class Configuration:
 
     @classmethod
     def composed(cls, frame: str, entries: Sequence[str]) -> Configuration:
-        whole = frame.replace(_WHITELIST, render_section(entries))
+        section = "\n".join([_BEGIN, " \\\n ".join([_ACL, *entries]), _END, ""])
+        whole = frame.replace(_WHITELIST, section)
         return cls(whole.replace(_DIGEST, hashlib.sha256(whole.encode()).hexdigest()[:16]))
 
     @property
     def section(self) -> str:
-        """The whitelist's section, or an empty text."""
-        return find_section(self.text) or ""
+        """The whitelist's section, markers included; empty if there is none."""
+        found = _SECTION.search(self.text)
+        return found[0] if found else ""
 
     @property
     def entries(self) -> tuple[str, ...]:
-        return parse_section(self.section)
+        return tuple(word for word in self.section.split() if word.startswith("."))
 
     @property
     def digest(self) -> str | None:

@@ -1,11 +1,10 @@
-"""The whitelist's arithmetic: lists of domains, and the section of squid.conf that holds one.
+"""The whitelist's arithmetic: lists of domains.
 
 An entry is ``.domain``, Squid's way to write "the domain and all below it". Nothing here touches a file.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 
@@ -17,12 +16,6 @@ from .domain_names import NotADomain, normalised, shown
 BASE = (".debian.org", ".eclipsecontent.org", ".nodesource.com", ".open-vsx.org", ".openvsx.org", ".ubuntu.com")
 # A longer list exceeds ansible-runner's limit for results (700,000 characters).
 MAX_DOMAINS = 10_000
-
-_BEGIN = "# Whitelist ACLs. This section is written by Atelier; changes by hand are lost."
-_END = "# Whitelist ACLs: end"
-# -n: no reverse lookup of addresses in requests; otherwise Squid would trust the answer.
-_ACL = "acl whitelist dstdomain -n"
-_SECTION = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 _FAULTS_SHOWN = 20
 
 
@@ -104,22 +97,6 @@ def plan_whitelist(
         if below:
             raise invalid("domain_always_allowed", "domains", entry=entry, value=entry, base=below[0])
     return without_covered(kept)
-
-
-def render_section(entries: Sequence[str]) -> str:
-    """The section of squid.conf, markers and final newline included."""
-    return "\n".join([_BEGIN, " \\\n ".join([_ACL, *entries]), _END, ""])
-
-
-def find_section(text: str) -> str | None:
-    """Returns the section of a squid.conf, or None."""
-    found = _SECTION.search(text)
-    return found[0] if found else None
-
-
-def parse_section(section: str) -> tuple[str, ...]:
-    """The entries of a section."""
-    return tuple(word for word in section.split() if word.startswith("."))
 
 
 def _check_size(domains: Sequence[str]) -> None:
