@@ -6,6 +6,7 @@ DOCUMENTATION = r"""
 module: workspace_upgrade
 short_description: Give workspaces their template's present image
 version_added: "0.3.0"
+requirements: [argon2-cffi]
 description:
   - A workspace gets a new container of its template's image, which is built first if the template or the IDE changed.
     It keeps its id, address, password, claim, aliases, branch, C(/workspace) and its home folder. Everything else in
