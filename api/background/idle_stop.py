@@ -65,7 +65,7 @@ class IdleStop:
         seats = {row.id for row in pool(list(rows.values()), services.settings.workshop.group)}
         moment = self._now()
         self._used = {id: used for id, used in self._used.items() if id in running}
-        self._note_beats({id: beat for id, beat in beats.items() if beat is not None}, moment)
+        self._note_beats(beats, moment)
         for id, started_at in running.items():
             usage = services.sampler.usage.get(id)
             try:

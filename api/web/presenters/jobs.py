@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...schemas.jobs import JobAnswer
@@ -11,12 +11,8 @@ from ..i18n import Words
 OPEN = ("pending", "running")
 
 
-def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], translator: Words) -> list[dict[str, Any]]:
-    """One row per job. ``names`` are the names of existing workspaces by id."""
-    return [row(job, names, translator) for job in jobs]
-
-
 def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str, Any]:
+    """``names`` are the names of existing workspaces by id."""
     done, total = job["progress"]["done"], job["progress"]["total"]
     is_open = job["state"] in OPEN
     known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}

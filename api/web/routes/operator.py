@@ -235,7 +235,6 @@ def _make_listing(view: View, group: str, node: str) -> str:
     site = services.settings.site
     projects = services.presenter.projects(services.reads.all())
     names = {project["id"]: project["name"] for project in projects}
-    unfinished = [job_view(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         translator,
@@ -243,7 +242,7 @@ def _make_listing(view: View, group: str, node: str) -> str:
         counts=workspaces.counts(projects, translator),
         groups=workspaces.group_options(projects, group, translator),
         nodes=workspaces.node_options(projects, site.node_names, node, translator),
-        activity=jobs.rows(unfinished, names, translator),
+        activity=[jobs.row(job_view(job), names, translator) for job in services.read_jobs.unfinished()],
         docker=view.docker_away,
     )
 
@@ -306,8 +305,8 @@ def _browsable(services: Services) -> bool:
 
 
 def _jobs(view: View) -> list[dict[str, Any]]:
-    shown = [job_view(job) for job in view.services.read_jobs.all(_SHOWN_JOBS)]
-    return jobs.rows(shown, _names(view.services), view.translator)
+    names = _names(view.services)
+    return [jobs.row(job_view(job), names, view.translator) for job in view.services.read_jobs.all(_SHOWN_JOBS)]
 
 
 def _job(view: View, job_id: str) -> dict[str, Any]:
