@@ -121,7 +121,6 @@ def row(project: Project, translator: Words, *, movable: bool = False) -> dict[s
         "capabilities": sorted(ProxyMode(project["proxyMode"]).capabilities),
         "mode_word": translator(f"mode.{project['proxyMode']}"),
         "limits": translator("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
-        "created_at": project["createdAt"],
         "used_at": project["lastActivity"],
         "notes": project["notes"],
         "switch": _switch(project, translator),
@@ -142,12 +141,10 @@ def _switch(project: Project, translator: Words) -> list[dict[str, str]]:
 def _actions(project: Project, translator: Words, *, movable: bool) -> list[dict[str, str]]:
     if project["status"] == "creating":
         return []
-    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "upgrade", "move"]
-    left_out = {name for name, offered in (("move", movable), ("upgrade", project["imageOutdated"])) if not offered}
+    possible = [*(["upgrade"] if project["imageOutdated"] else ()), *(["move"] if movable else ())]
+    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", *possible, "delete"]
     return [
-        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""}
-        for name in (*names, "delete")
-        if name not in left_out
+        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
     ]
 
 
