@@ -19,12 +19,11 @@ from atelier.containers.container import is_unreleased
 from atelier.containers.engines import open_engine
 from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
-from atelier.database.job_store import Job
 from atelier.workspaces.side_by_side import DOWN
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -83,18 +82,14 @@ class Revival:
         if stuck or any(container.status in DOWN for container in seen.values()):
             down = await asyncio.to_thread(self._down, stuck)
             if down:
-                job = await asyncio.to_thread(self._services.jobs.create, REVIVE, down, {}, _CALLER.name)
+                await start_job(self._services, _CALLER, REVIVE, down)
                 log.warning("starting %d workspaces that should run and do not", len(down))
-                self._begin(job)
+                for id in down:
+                    tries = self._tries.setdefault(id, _Tries())
+                    tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
+                    tries.count += 1
         if unwritten:
             raise unwritten
-
-    def _begin(self, job: Job) -> None:
-        for id in job.project_ids:
-            tries = self._tries.setdefault(id, _Tries())
-            tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
-            tries.count += 1
-        submit(self._services, _CALLER, job)
 
     def _decide(self, id: str) -> None:
         """Treats a manual ``docker stop`` as intended if the container stayed down and Docker runs."""

@@ -24,6 +24,7 @@ from support import NETWORKS, ROOMY, container, context, open_store, order, site
 
 from api.background import revival
 from api.background.revival import Revival
+from api.services import jobs
 
 
 class Stage:
@@ -44,7 +45,7 @@ class Stage:
             jobs=self.jobs,
             settings=SimpleNamespace(site=site(folder)),
         )
-        monkeypatch.setattr(revival, "submit", self._begin)
+        monkeypatch.setattr(jobs, "submit", self._begin)
         monkeypatch.setattr(revival, "_GRACE_SECONDS", 0.0)
         monkeypatch.setattr(revival, "_FIRST_WAIT", 0.0)
         self.revival = Revival(services)  # type: ignore[arg-type]
