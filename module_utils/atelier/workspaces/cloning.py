@@ -13,7 +13,7 @@ from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
-from ..containers.container import discard_container, make_seat
+from ..containers.container import container_of, discard_container, make_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, remote_name
 from ..containers.git_provisioning import end_access, repository_for
@@ -245,7 +245,7 @@ def _is_unmade(context: Context, row: Workspace) -> bool:
     if row.status is Status.CREATING:
         return True
     try:
-        return context.at(row).engine.inspect(context.site.container_name(row.id)) is None
+        return container_of(context.at(row), row) is None
     except AtelierError as error:
         if error.code is not Code.NODE_UNAVAILABLE:
             raise

@@ -102,11 +102,11 @@ def remove_replaced(context: NodeContext, workspace_id: str) -> None:
 def stale_containers(context: NodeContext, keep_hours: float) -> dict[str, tuple[str, bool]]:
     """Unused new containers of resets, and kept ones. Maps container name to (workspace id, expired). Expired
     containers may be removed even if the workspace still exists."""
-    names = _names(context)
-    past = kept_longer(context.site.state_dir, names, keep_hours)
-    found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
-    made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(NEW_SUFFIX)}
-    return dict(sorted({**found, **made}.items()))
+    names = {name: id for name, id in sorted(_names(context).items()) if is_id(id)}
+    over = kept_longer(context.site.state_dir, names, keep_hours) | {
+        name for name in names if name.endswith(NEW_SUFFIX)
+    }
+    return {name: (id, name in over) for name, id in names.items() if name in over or _KEPT.fullmatch(name)}
 
 
 def remove_expired(context: Context, keep_hours: float) -> None:

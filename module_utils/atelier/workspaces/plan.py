@@ -161,12 +161,8 @@ def check_desired(site: Site, desired: WorkspaceSpec) -> None:
 def check_unchangeable(desired: WorkspaceSpec, workspace: Workspace) -> None:
     if desired.state is WorkspaceState.ABSENT:
         return
-    fixed = {
-        "template": (desired.template, workspace.template),
-        "proxy_mode": (desired.proxy_mode, workspace.proxy_mode),
-        "git_url": (desired.git_url, workspace.git_url),
-    }
-    for name, (wanted, present) in fixed.items():
+    for name in ("template", "proxy_mode", "git_url"):
+        wanted, present = getattr(desired, name), getattr(workspace, name)
         if wanted is not None and wanted != present:
             raise invalid(
                 "not_changeable", name, name=workspace.name, present=present, wanted=wanted, value=str(wanted)

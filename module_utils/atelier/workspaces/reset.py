@@ -139,7 +139,7 @@ def _image_of(context: NodeContext, base: Workspace) -> Iterator[str | None]:
     if last is not None:
         # It stays here for the base's other seats; reconcile removes it.
         yield fetch_checkpoint(context, last, there)
-    elif there and there.engine.inspect(context.site.container_name(base.id)):
+    elif there and container_of(there, base):
         run_id = new_id()
         with context.locks.batch(run_id), snapshot(there, base, run_id) as image:
             yield image_at(context, there, image.tags[0])
