@@ -242,9 +242,14 @@ def _available_memory(context: Context) -> dict[str, int]:
 
 
 def _free_disk(context: Context, rows: Sequence[Workspace]) -> dict[str, int]:
-    """By machine; one that does not answer is left out."""
-    nodes = {node: disk.free for node, disk in _at_nodes(context, disk_at).items()}
-    return {CONTROLLER: _free_at_controller(context, rows)} | nodes
+    """By machine; one that does not answer is left out. On the controller: the state folder's disk, or the engine's as
+    a seat sees it, if that has less."""
+    free = shutil.disk_usage(context.site.state_dir).free
+    row = next((row for row in rows if row.node == CONTROLLER), None)
+    seen = _asked(context, row, _FREE).split()[-1:] if row else []
+    if seen and seen[0].isdecimal():
+        free = min(free, int(seen[0]))
+    return {CONTROLLER: free} | {node: disk.free for node, disk in _at_nodes(context, disk_at).items()}
 
 
 def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> dict[str, Found]:
@@ -252,11 +257,3 @@ def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> d
     nodes = (here for here in context.everywhere() if here.node != CONTROLLER)
     found = {here.node: ask(here.engine, context.site.instance) for here in nodes}
     return {node: value for node, value in found.items() if value is not None}
-
-
-def _free_at_controller(context: Context, rows: Sequence[Workspace]) -> int:
-    """Free bytes on the state folder's disk, or on the engine's disk as a seat sees it, if that is less."""
-    free = shutil.disk_usage(context.site.state_dir).free
-    row = next((row for row in rows if row.node == CONTROLLER), None)
-    seen = _asked(context, row, _FREE).split()[-1:] if row else []
-    return min(free, int(seen[0])) if seen and seen[0].isdecimal() else free
