@@ -31,7 +31,9 @@ async def run(services: Services) -> None:
     def ask_swarm() -> None:
         watcher.note_down(engines.down())
 
-    health, images, swarm = (partial(asyncio.to_thread, of) for of in (services.health.look, look_at_images, ask_swarm))
+    health = partial(asyncio.to_thread, services.health.look)
+    images = partial(asyncio.to_thread, look_at_images)
+    swarm = partial(asyncio.to_thread, ask_swarm)
     looks = [
         run_periodically(log, "asking the platform's services", _HEALTH_SECONDS, health),
         run_periodically(log, "looking at the templates' images", _IMAGES_SECONDS, images),
