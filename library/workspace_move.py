@@ -75,15 +75,15 @@ from ansible.module_utils.atelier.workspaces.lost_machine import begin_elsewhere
 from ansible.module_utils.atelier.workspaces.move import move
 from ansible.module_utils.basic import AnsibleModule
 
-_ONE, _SEVERAL = ("id", "name"), ("group", "node")
+_SEVERAL = ("group", "node")
 
 
 def main() -> None:
     run_with_context(
         DOCUMENTATION,
         _move,
-        required_one_of=[(*_ONE, *_SEVERAL)],
-        mutually_exclusive=[(one, several) for one in _ONE for several in _SEVERAL],
+        required_one_of=[("id", "name", *_SEVERAL)],
+        mutually_exclusive=[(one, several) for one in ("id", "name") for several in _SEVERAL],
     )
 
 
