@@ -168,11 +168,8 @@ def newest_checkpoint(
 
     def newest(among: Iterable[Checkpoint]) -> Checkpoint | None:
         own = (found for found in among if found.workspace_id == workspace_id and found.is_scheduled <= scheduled)
-        return max(
-            (found for found in own if taken_before is None or found.taken_at < taken_before),
-            key=lambda found: found.stamp,
-            default=None,
-        )
+        earlier = (found for found in own if taken_before is None or found.taken_at < taken_before)
+        return max(earlier, key=lambda found: found.stamp, default=None)
 
     local = all_checkpoints(context)
     try:

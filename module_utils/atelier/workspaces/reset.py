@@ -80,9 +80,8 @@ def reset(
         context.progress(Message("step.reset", name=row.name), 0, 1)
         own = newest_checkpoint(context, row.id, taken_before=taken_before)
         with _stopped_if_it_fails(context, row), origin_of(context, row, container, own) as (origin, image):
-            kept = _replace_container(
-                context, row, container, image, run_id, pending=GIT_IMPORT if origin == "repository" else None
-            )
+            pending = GIT_IMPORT if origin == "repository" else None
+            kept = _replace_container(context, row, container, image, run_id, pending=pending)
         context.progress(Message("step.reset", name=row.name), 1, 1)
         after = current_view(context, context.store.get(id=row.id))
     remove_expired(context, keep_hours)
