@@ -120,7 +120,7 @@ def check_notes(notes: str) -> str:
 
 
 def check_extension(minutes: int) -> int:
-    return _check_range(minutes, EXTENSION_MINUTES, "minutes", "input.minutes")
+    return check_range(minutes, EXTENSION_MINUTES, "minutes", "input.minutes")
 
 
 def check_person(name: str) -> str:
@@ -149,7 +149,7 @@ def check_email(email: str) -> str:
 
 
 def check_count(count: int) -> int:
-    return _check_range(count, CLONE_COUNT, "count", "input.count")
+    return check_range(count, CLONE_COUNT, "count", "input.count")
 
 
 def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> ProxyMode:
@@ -160,7 +160,8 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
     return mode
 
 
-def _check_range(value: int, bounds: tuple[int, int], field: str, id: str) -> int:
+def check_range(value: int, bounds: tuple[int, int], field: str, id: str = "input.range") -> int:
+    """The number within both bounds. Otherwise raises VALIDATION_ERROR with the message ``id``."""
     low, high = bounds
     if not low <= value <= high:
         raise invalid(id, field, value=value, low=low, high=high)

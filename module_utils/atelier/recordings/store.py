@@ -17,6 +17,7 @@ from typing import Any
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.timestamps import timestamp
+from ..common.validation import check_range
 from .folders import MOST_BYTES, Folder, Recorded
 from .plain_json import plain
 
@@ -70,8 +71,8 @@ def conversations(
     """The conversations that fit, newest first. ``model``: exactly this one. Dates are ISO 8601, both included; a day
     without a time is the whole day. A page ends before ``limit`` when its conversations are large. Raises
     VALIDATION_ERROR."""
-    _check_range("limit", limit, 1, _LARGEST_LIMIT)
-    _check_range("offset", offset, 0, 10**9)
+    check_range(limit, (1, _LARGEST_LIMIT), "limit")
+    check_range(offset, (0, 10**9), "offset")
     first = _file_name(_bound(date_from, "date_from", "T00:00:00.000Z")) if date_from else ""
     last = _file_name(_bound(date_to, "date_to", "T23:59:59.999Z")) if date_to else "~"
     fitting = [file for file in _files(recorded) if first <= file.name <= last]
@@ -194,8 +195,3 @@ def _bound(date: str, field: str, whole_day: str) -> str:
         return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:  # the first day of year 1 east of Greenwich
         raise invalid("input.date", field, value=date[:40]) from error
-
-
-def _check_range(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise invalid("input.range", field, value=value, low=low, high=high)
