@@ -46,6 +46,10 @@ options:
         warning.
     type: str
     default: ""
+  unless_present:
+    description: Leave an image of this name as it is, because its tag tells what it is made of.
+    type: bool
+    default: false
   seconds:
     description: How long a build may take.
     type: float
@@ -97,9 +101,11 @@ def main() -> None:
 
 def _build(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
+    engine = Engine(given["engine_url"])
+    before = engine.image(given["name"])
+    if given["unless_present"] and before is not None:
+        return {"changed": False, "name": given["name"]}
     if given["pull_from"]:
-        engine = Engine(given["engine_url"])
-        before = engine.image(given["name"])
         if module.check_mode:
             return {"changed": before is None, "name": given["name"]}
         try:

@@ -74,9 +74,10 @@ def _listens(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _taken(folder: Path, registry: str, name: str) -> dict[str, Any]:
+def _taken(folder: Path, registry: str, name: str, **more: Any) -> dict[str, Any]:
     """What the module answers, in a playbook that takes the image from the registry."""
     order = {"engine_url": "unix:///var/run/docker.sock", "name": name, "path": str(folder), "pull_from": registry}
+    order |= more
     play = folder / "take.yml"
     play.write_text(json.dumps([{"hosts": "localhost", "tasks": [{"name": "Take it", "image_build": order}]}]))
     done = subprocess.run(
@@ -116,6 +117,15 @@ def test_an_image_that_the_registry_does_not_have_is_refused_with_the_remedy(reg
     assert (error["code"], error["details"]["field"]) == ("ENGINE_ERROR", "atelier_images_from")
     assert f"{registry}/{PREFIX}/gateway:none" in error["message"]
     assert "./atelier play images_publish" in error["message"]
+
+
+def test_a_present_image_whose_tag_tells_what_it_is_made_of_is_neither_built_nor_pulled(
+    published: str, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    assert _taken(tmp_path, "", NAME, unless_present=True)["result"]["changed"] is False
+    assert engine.images.get(NAME).id == published
+    # There is nothing to build from.
+    assert not _taken(tmp_path, "", f"{PREFIX}/gateway:none", unless_present=True)["successful"]
 
 
 def test_a_registry_without_a_name_is_refused() -> None:
