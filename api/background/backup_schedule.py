@@ -59,8 +59,7 @@ class BackupSchedule:
         job, end = await start_job(services, _CALLER, BACKUP, [], variables)
         ended = await end
         # A job without workspaces has no line otherwise.
-        outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
-        services.audit.write(_CALLER.name, BACKUP, None, outcome, job.id)
+        services.audit.write(_CALLER.name, BACKUP, None, ended.outcome, job.id)
         if ended.error is None:
             self._failed_at = None
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError
@@ -15,10 +16,9 @@ from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
-from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
 from ..schemas.common import DoneOnProject
-from ..services.jobs import reserve_and_create_job, run_job, submit_and_wait
+from ..services.jobs import run_job
 from ..services.presenter import alias_view
 from ..services.services import Services
 
@@ -64,7 +64,8 @@ async def delete_alias(
     """Takes the alias away; the port keeps its address by the workspace's id."""
     row = services.row(project_id)
     present = get_alias(services.reads, row.id, subdomain)
-    await run_job(services, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
+    variables = {"alias_subdomain": present.subdomain, "alias_state": "absent"}
+    await run_job(services, caller, "alias", [row.id], variables)
     return {"success": True, "message": "Alias deleted successfully", "projectId": row.id}
 
 
@@ -98,15 +99,7 @@ async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool =
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
     variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
     # The row is written here, in one transaction; the playbook finds it in its final state and updates the gateway.
-    job = await reserve_and_create_job(
-        services,
-        caller,
-        "alias",
-        [wanted.workspace_id],
-        variables,
-        lambda: put_alias(services.store, wanted, new=new),
-        wanted.workspace_id,
-    )
-    raise_for(await submit_and_wait(services, caller, job))
+    reserve = partial(put_alias, services.store, wanted, new=new)
+    await run_job(services, caller, "alias", [wanted.workspace_id], variables, reserve)
     made = get_alias(services.reads, wanted.workspace_id, wanted.subdomain)
     return {"success": True, "alias": alias_view(services.settings.site, made)}

@@ -57,7 +57,7 @@ async def move_project(
     wanted = body or MoveProject()
     named = {"move_to": wanted.node, "move_from": wanted.origin}
     variables = {name: value for name, value in named.items() if value}
-    ended = await run_job(services, caller, "move", row, variables)
+    ended = await run_job(services, caller, "move", [row.id], variables)
     seat = next(iter(seats_of(ended, "workspace_move")), {})
     return {
         "success": True,

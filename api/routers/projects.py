@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from atelier.common.errors import AtelierError, Code
@@ -44,7 +45,7 @@ from ..schemas.projects import (
     WorkspacePassword,
 )
 from ..services import containers
-from ..services.jobs import reserve_and_create_job, run_job, submit, submit_and_wait
+from ..services.jobs import run_job, start_job
 from ..services.presenter import UNGROUPED
 from ..services.projects import extend_workspace, groups, start_workspace, upgrade_several
 from ..services.services import Services
@@ -107,13 +108,12 @@ async def create_project(
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
     machines = await services.machines()
-    job = await reserve_and_create_job(
-        services, caller, "create", [id], variables, lambda: services.store.reserve([order], machines)
-    )
+    services.require_docker()
+    reserve = partial(services.store.reserve, [order], machines)
+    job, _ = await start_job(services, caller, "create", [id], variables, reserve=reserve, secrets=body.secrets)
     if prefer is not None and "respond-async" in prefer.lower():
-        submit(services, caller, job, secrets=body.secrets)
         return accepted(_created(services, body, id), job.id)
-    raise_for(await submit_and_wait(services, caller, job, secrets=body.secrets))
+    raise_for(await services.queue.first_result(job.id))
     return JSON(_created(services, body, id), 201)
 
 
@@ -138,7 +138,7 @@ async def delete_project(
     """Removes the workspace with all its files. A protected one wants its password."""
     row = services.row(project_id)
     await _check_password(services, caller, "delete", row, body.password if body else None)
-    await run_job(services, caller, "delete", row)
+    await run_job(services, caller, "delete", [row.id])
     services.passwords.forget(row.id)
     return {"success": True, "message": "Project deleted successfully", "projectId": row.id}
 
@@ -163,7 +163,7 @@ async def stop_project(
     row = services.row(project_id)
     await _check_password(services, caller, "stop", row, body.password if body else None)
     if services.presenter.status(row)[0] is not Status.STOPPED or row.stop_reason in services.settings.wake_on_visit:
-        await run_job(services, caller, "stop", row)
+        await run_job(services, caller, "stop", [row.id])
     return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 
 
@@ -182,7 +182,7 @@ async def change_password(
     await _check_password(services, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
-    await run_job(services, caller, "password", row, variables)
+    await run_job(services, caller, "password", [row.id], variables)
     return {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
 
 
@@ -210,16 +210,10 @@ async def clone_project(
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
     machines = await services.machines()
-    job = await reserve_and_create_job(
-        services,
-        caller,
-        "clone",
-        ids,
-        {"source_id": source.id},
-        lambda: services.store.reserve_clones(source, None, hashes, source.owner, machines=machines, ids=ids),
-        source.id,
-    )
-    submit(services, caller, job)
+    services.require_docker()
+    reserve = partial(services.store.reserve_clones, source, None, hashes, source.owner, machines=machines, ids=ids)
+    variables = {"source_id": source.id}
+    job, _ = await start_job(services, caller, "clone", ids, variables, reserve=reserve, source=source.id)
     return accepted(
         {
             "success": True,

@@ -99,7 +99,7 @@ async def cleanup(services: ServicesDep, caller: CurrentCaller) -> Cleanup:
         row for row in services.reads.all() if row.status is not Status.CREATING and services.watcher.is_gone(row.id)
     ]
     # Also removes their routes and configuration volumes.
-    await asyncio.gather(*(run_job(services, caller, "delete", row) for row in dropped))
+    await asyncio.gather(*(run_job(services, caller, "delete", [row.id]) for row in dropped))
     return {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
 
 

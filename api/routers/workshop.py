@@ -23,7 +23,7 @@ from ..core.openapi import errors
 from ..core.rate_limit import network_of
 from ..core.responses import JSON, Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
-from ..runner.operations import RELEASE, raise_for
+from ..runner.operations import RELEASE
 from ..schemas.jobs import JobBegun
 from ..schemas.workshop import (
     ClaimedSeat,
@@ -35,7 +35,7 @@ from ..schemas.workshop import (
     ReleasedSeat,
     WorkshopStatus,
 )
-from ..services.jobs import reserve_and_create_job, start_job, submit_and_wait
+from ..services.jobs import run_job, start_job
 from ..services.passwords import new_password
 from ..services.projects import check_created
 from ..services.services import Services
@@ -150,9 +150,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     if workshop.generate_passwords:
         variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
     # The job is stored before the claim ends. Until it has ended, the seat cannot be claimed.
-    job = await reserve_and_create_job(services, caller, RELEASE, [row.id], variables, release, row.id)
-    ended = await submit_and_wait(services, caller, job)
-    raise_for(ended)
+    ended = await run_job(services, caller, RELEASE, [row.id], variables, release)
     result = ended.results.get("workspace_release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
     return {

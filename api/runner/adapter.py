@@ -59,6 +59,11 @@ class Ended:
     results: Mapping[str, Mapping[str, Any]]
     error: AtelierError | None = None
 
+    @property
+    def outcome(self) -> str:
+        """For the audit log."""
+        return self.state if self.error is None else f"{self.state}: {self.error.code}"
+
 
 @dataclass(frozen=True)
 class Note:

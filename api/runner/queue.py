@@ -111,9 +111,9 @@ class Queue:
         ticket.task = asyncio.create_task(self._run(job, ticket, after), name=f"job-{job.id}")
         return ticket.ended
 
-    def first_result(self, job_id: str) -> asyncio.Future[Ended]:
-        """A future for a job that was just submitted: done when it has ended, or was interrupted by a Docker outage."""
-        return self._tickets[job_id].first_result
+    async def first_result(self, job_id: str) -> Ended:
+        """The end of a job that was just submitted, or the news that a Docker outage interrupted it."""
+        return await asyncio.shield(self._tickets[job_id].first_result)
 
     def cancel(self, job_id: str) -> None:
         """Asks a job to end. Raises WORKSPACE_BUSY if it is finishing, or in a step that must not be interrupted."""

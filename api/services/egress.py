@@ -15,7 +15,7 @@ from atelier.egress.whitelist import WhitelistMode
 from ..auth.middleware import Caller
 from ..runner.operations import raise_for
 from ..schemas.egress import WhitelistChanged
-from .jobs import submit_and_wait
+from .jobs import start_job
 from .services import Services
 
 
@@ -51,9 +51,9 @@ async def change_whitelist(
     state_dir = services.settings.site.state_dir
     await asyncio.to_thread(live_configuration, state_dir)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
-    job = await asyncio.to_thread(services.jobs.create, "whitelist", [], variables, caller.name)
-    ended = await submit_and_wait(services, caller, job)
-    services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
+    job, _ = await start_job(services, caller, "whitelist", [], variables)
+    ended = await services.queue.first_result(job.id)
+    services.audit.write(caller.name, "whitelist", None, ended.outcome, job.id)
     raise_for(ended)
     if group is None:
         domains = (await asyncio.to_thread(live_configuration, state_dir)).entries

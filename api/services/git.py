@@ -14,7 +14,7 @@ from atelier.git.repository import Listed, RepositorySpec, check_repository, wit
 from ..auth.middleware import Caller
 from ..runner.operations import raise_for
 from ..schemas.git import Repository
-from .jobs import submit_and_wait
+from .jobs import start_job
 from .services import Services
 
 
@@ -35,10 +35,9 @@ async def create_repository(services: Services, caller: Caller, wanted: Reposito
         "repository_description": wanted.description or "",
         "repository_private": bool(wanted.private),
     }
-    job = await asyncio.to_thread(services.jobs.create, "repository", [], variables, caller.name)
-    ended = await submit_and_wait(services, caller, job)
-    outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
-    services.audit.write(caller.name, "repository", None, outcome, job.id)
+    job, _ = await start_job(services, caller, "repository", [], variables)
+    ended = await services.queue.first_result(job.id)
+    services.audit.write(caller.name, "repository", None, ended.outcome, job.id)
     raise_for(ended)
     made = await asyncio.to_thread(forge.repository, wanted.name)
     if made is None:

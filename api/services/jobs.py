@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 from atelier.common.errors import AtelierError
-from atelier.common.models import Workspace
 from atelier.database.job_store import Job
 
 from ..auth.middleware import Caller
@@ -21,56 +21,54 @@ CANCELING = "canceling"
 
 
 async def run_job(
-    services: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
+    services: Services,
+    caller: Caller,
+    operation: str,
+    ids: Sequence[str],
+    variables: Mapping[str, Any] | None = None,
+    reserve: Callable[[], object] | None = None,
 ) -> Ended:
-    """Runs an operation on a workspace to its end. Raises the playbook's error."""
+    """Runs a job to its end, which it reaches also when the caller goes away, or until Docker goes away in the middle.
+    Raises the playbook's error, and SERVICE_UNAVAILABLE."""
     services.require_docker()
-    job = await asyncio.to_thread(services.jobs.create, operation, [row.id], variables or {}, caller.name)
-    ended = await submit_and_wait(services, caller, job)
+    source = ids[0] if ids else None
+    job, _ = await start_job(services, caller, operation, ids, variables, reserve=reserve, source=source)
+    ended = await services.queue.first_result(job.id)
     raise_for(ended)
     return ended
 
 
 async def start_job(
-    services: Services, caller: Caller, operation: str, ids: Sequence[str], variables: Mapping[str, Any] | None = None
-) -> tuple[Job, asyncio.Future[Ended]]:
-    """Stores a job and queues it. Returns it, and its end as ``submit`` does."""
-    job = await asyncio.to_thread(services.jobs.create, operation, ids, variables or {}, caller.name)
-    return job, submit(services, caller, job)
-
-
-async def reserve_and_create_job(
     services: Services,
     caller: Caller,
     operation: str,
     ids: Sequence[str],
-    variables: Mapping[str, Any],
-    reservation: Callable[[], object],
+    variables: Mapping[str, Any] | None = None,
+    *,
+    reserve: Callable[[], object] | None = None,
     source: str | None = None,
-) -> Job:
-    """Stores a job and its reservation in one transaction: a crash or a full disk leaves both or neither."""
-    services.require_docker()
+    secrets: Mapping[str, str] | None = None,
+) -> tuple[Job, asyncio.Future[Ended]]:
+    """Stores a job and queues it. Returns it, and its end as ``submit`` does.
+
+    ``reserve`` is called in the transaction that stores the job: a crash or a full disk leaves both or neither. If it
+    refuses, the audit log gets a line about the workspace ``source``.
+    """
 
     def write() -> Job:
-        with services.store.transaction():
-            job = services.jobs.create(operation, ids, variables, caller.name)
-            reservation()
+        with services.store.transaction() if reserve else nullcontext():
+            job = services.jobs.create(operation, ids, variables or {}, caller.name)
+            if reserve:
+                reserve()
         return job
 
     try:
-        return await asyncio.to_thread(write)
+        job = await asyncio.to_thread(write)
     except AtelierError as error:
-        services.audit.write(caller.name, operation, source, f"refused: {error.code}")
+        if reserve:
+            services.audit.write(caller.name, operation, source, f"refused: {error.code}")
         raise
-
-
-async def submit_and_wait(
-    services: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None
-) -> Ended:
-    """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
-    Docker went away in the middle."""
-    submit(services, caller, job, secrets=secrets)
-    return await asyncio.shield(services.queue.first_result(job.id))
+    return job, submit(services, caller, job, secrets=secrets)
 
 
 def submit(
@@ -92,12 +90,11 @@ def submit(
         if done.cancelled():
             return
         ended = done.result()
-        outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
         record = services.read_jobs.find(job.id)
         failed = {seat["projectId"] for seat in (record.seats if record else ()) if seat["status"] == "error"}
         more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
         for id in job.project_ids:
-            here = "error" if ended.error is None and id in failed else outcome
+            here = "error" if ended.error is None and id in failed else ended.outcome
             place = services.place(id) or places.get(id)
             where = {"node": place} if place else {}
             services.audit.write(caller.name, job.operation, id, here, job.id, **where, **more)

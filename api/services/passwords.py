@@ -10,7 +10,7 @@ from atelier.common.passwords import generate_password, hash_password
 
 from ..auth.middleware import Caller
 from ..runner.operations import HASHES, password_errors, raise_for
-from .jobs import submit_and_wait
+from .jobs import start_job
 from .services import Services
 
 
@@ -20,8 +20,8 @@ async def new_password(services: Services, caller: Caller, workspace_id: str) ->
 
     async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
         services.require_docker()
-        job = await asyncio.to_thread(services.jobs.create, "password", list(hashes), {HASHES: hashes}, caller.name)
-        ended = await submit_and_wait(services, caller, job)
+        job, _ = await start_job(services, caller, "password", list(hashes), {HASHES: hashes})
+        ended = await services.queue.first_result(job.id)
         errors = password_errors(ended)
         if errors is None:
             raise_for(ended)

@@ -37,7 +37,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
     """Starts a workspace; does nothing if it runs."""
     if services.presenter.status(row)[0] is not Status.RUNNING:
         services.reads.check_running_slot(row.id)
-        await run_job(services, caller, "start", row)
+        await run_job(services, caller, "start", [row.id])
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": "Workspace started successfully", "project": project}
 
@@ -45,7 +45,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
 async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
     """Raises WORKSPACE_BUSY for one that is being created."""
     check_created(row)
-    warnings = checkpoint_warnings(await run_job(services, caller, "checkpoint", row))
+    warnings = checkpoint_warnings(await run_job(services, caller, "checkpoint", [row.id]))
     listed = await containers.checkpoints(services, row)
     answer: CheckpointTaken = {
         "success": True,
@@ -60,7 +60,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
     """Raises WORKSPACE_BUSY for one that is being created."""
     check_created(row)
     services.reads.check_running_slot(row.id)
-    await run_job(services, caller, "reset", row)
+    await run_job(services, caller, "reset", [row.id])
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": "Workspace reset successfully", "project": project}
 
@@ -68,7 +68,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
 async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) -> UpgradedProject:
     """Raises WORKSPACE_BUSY for one that is being created, and why one went back."""
     check_created(row)
-    ended = await run_job(services, caller, "upgrade", row)
+    ended = await run_job(services, caller, "upgrade", [row.id])
     upgraded = any(seat["changed"] for seat in seats_of(ended, "workspace_upgrade"))
     message = "Workspace upgraded successfully" if upgraded else "The workspace has the present image"
     project = services.presenter.project(services.row(row.id))

@@ -89,7 +89,7 @@ class World:
         self.meanwhile()
         return SimpleNamespace(id="5e7a")
 
-    def _submit(self, *_: object) -> asyncio.Future[Ended]:
+    def _submit(self, *_: object, **__: object) -> asyncio.Future[Ended]:
         done = asyncio.get_running_loop().create_future()
         done.set_result(self.ended)
         return done

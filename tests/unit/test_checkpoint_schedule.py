@@ -36,7 +36,7 @@ def test_only_workspaces_in_use_on_machines_that_answer_are_paused(monkeypatch: 
     async def beats(rows: Sequence[Workspace]) -> dict[str, datetime]:
         return {ids["busy"]: clock.moment, ids["idle"]: NOON}
 
-    def submit(*_: object) -> asyncio.Future[None]:
+    def submit(*_: object, **__: object) -> asyncio.Future[None]:
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -77,7 +77,7 @@ def test_machines_go_side_by_side_and_each_takes_one_at_a_time(monkeypatch: pyte
     async def beats(rows: Sequence[Workspace]) -> dict[str, datetime]:
         return {}
 
-    def submit(_services: object, _caller: object, id: str) -> asyncio.Future[None]:
+    def submit(_services: object, _caller: object, id: str, **_: object) -> asyncio.Future[None]:
         async def run() -> None:
             under_way.append(node_of[id])
             await asyncio.sleep(0)

@@ -113,7 +113,7 @@ class World:
         assert (operation, variables, caller) == ("stop", {"workspace_stop_reason": "disk"}, "disk")
         return ids[0]
 
-    def _begin(self, services: object, caller: object, job: str) -> asyncio.Future[None]:
+    def _begin(self, services: object, caller: object, job: str, **_: object) -> asyncio.Future[None]:
         self.stopped.append(job)
         return asyncio.get_running_loop().create_future()  # the stop takes its time
 

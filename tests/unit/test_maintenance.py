@@ -25,7 +25,7 @@ def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(order)
         return f"job {len(asked)}"
 
-    async def submit(_: object, caller: Any, job: str) -> None:
+    async def submit(_: object, caller: Any, job: str, **__: object) -> None:
         asked.append((caller.name, job))
 
     monkeypatch.setattr(maintenance, "_CERTIFICATE_SECONDS", 0)

@@ -52,7 +52,7 @@ class Stage:
         monkeypatch.setattr(self.revival, "_docker_answers", lambda _: self.docker_answers)
         self.docker_answers = True
 
-    def _begin(self, _: Any, __: Any, job: Job) -> None:
+    def _begin(self, _: Any, __: Any, job: Job, **___: Any) -> None:
         self.begun.append(job)
         self.jobs.finish(job.id, JobState.FAILED)
 
