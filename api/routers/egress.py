@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, cast
 
-from atelier.common.models import Workspace
 from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import WhitelistMode, allowable, normalise
 from atelier.recordings import store as recordings
 from atelier.recordings.folders import Recorded
 from atelier.recordings.report import document, recorded_domains
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 
 from ..auth.middleware import Caller
 from ..core.openapi import errors
@@ -48,8 +47,7 @@ async def get_squid_logs(
     project_id: ProjectId, services: ServicesDep, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
-    row = egress.logged(services, project_id)
-    entries, unanswered = await asyncio.to_thread(services.last_requests, row, lines)
+    row, entries, unanswered = await egress.last_requests(services, project_id, lines)
     logs: SquidLogs = {"success": True, "ipAddress": row.address, "logs": [_log_line(entry) for entry in entries]}
     return {**logs, "unanswered": unanswered} if unanswered else logs
 
@@ -57,8 +55,7 @@ async def get_squid_logs(
 @router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
 async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
-    row = egress.recorded(services, project_id)
-    folders = await asyncio.to_thread(services.recordings, row)
+    row, folders = await egress.recordings(services, project_id)
     found = await asyncio.to_thread(recorded_domains, folders, services.domain_categories)
     answer: RecordedDomains = {
         "success": True,
@@ -73,15 +70,11 @@ async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> 
 
 @router.post(f"{_PROJECT}/recorded-domains/whitelist", responses=errors(404, 409, 500, 503))
 async def whitelist_recorded_domains(
-    project_id: ProjectId,
-    services: ServicesDep,
-    caller: CurrentCaller,
-    body: Annotated[WhitelistOfRecorded | None, Body()] = None,
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: WhitelistOfRecorded | None = None
 ) -> RecordedWhitelisted:
     """Adds the recorded domains to the whitelist, or to the group's list. ``skipped`` are names that cannot be
     whitelisted, such as bare addresses."""
-    row = egress.recorded(services, project_id)
-    folders = await asyncio.to_thread(services.recordings, row)
+    _, folders = await egress.recordings(services, project_id)
     found = recordings.domains(folders)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
@@ -102,8 +95,7 @@ async def get_llm_conversations(
 ) -> Conversations:
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
-    row = egress.recorded(services, project_id)
-    folders = await asyncio.to_thread(services.recordings, row)
+    row, folders = await egress.recordings(services, project_id)
     page = await asyncio.to_thread(
         recordings.conversations,
         folders,
@@ -127,8 +119,7 @@ async def get_llm_conversations(
 @router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
 async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Forgotten:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
-    row = egress.recorded(services, project_id)
-    unanswered = await _forget(services, caller, row, recordings.delete_conversations)
+    unanswered = await _forget(services, caller, project_id, recordings.delete_conversations)
     done: Forgotten = {"success": True, "message": "All conversations deleted successfully"}
     return {**done, "unanswered": unanswered} if unanswered else done
 
@@ -138,19 +129,17 @@ async def delete_llm_conversation(
     project_id: ProjectId, timestamp: str, services: ServicesDep, caller: CurrentCaller
 ) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
-    row = egress.recorded(services, project_id)
-    await _forget(services, caller, row, lambda folders: recordings.delete_conversation(folders, timestamp))
+    await _forget(services, caller, project_id, lambda folders: recordings.delete_conversation(folders, timestamp))
     return {"success": True, "message": "Conversation deleted successfully"}
 
 
 @router.post(f"{_PROJECT}/generate-documentation", responses=errors(404))
 async def generate_documentation(
-    project_id: ProjectId, services: ServicesDep, body: Annotated[GenerateDocumentation | None, Body()] = None
+    project_id: ProjectId, services: ServicesDep, body: GenerateDocumentation | None = None
 ) -> Documentation:
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
-    row = egress.recorded(services, project_id)
+    row, folders = await egress.recordings(services, project_id)
     wanted = body or GenerateDocumentation()
-    folders = await asyncio.to_thread(services.recordings, row)
     written = await asyncio.to_thread(document, folders, row, wanted.type)
     answer: Documentation = {
         "success": True,
@@ -185,10 +174,10 @@ async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDep, caller:
 
 
 async def _forget(
-    services: Services, caller: Caller, row: Workspace, delete: Callable[[Recorded], object]
+    services: Services, caller: Caller, project_id: str, delete: Callable[[Recorded], object]
 ) -> Sequence[str]:
     """Deletes recordings on all machines; returns the machines that did not answer."""
-    folders = await asyncio.to_thread(services.recordings, row)
+    row, folders = await egress.recordings(services, project_id)
     await asyncio.to_thread(delete, folders)
     services.audit.write(caller.name, "delete-conversations", row.id, "successful")
     return folders.unanswered

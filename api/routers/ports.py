@@ -6,7 +6,7 @@ from typing import Annotated
 from urllib.parse import parse_qs, quote, urlsplit
 
 from atelier.gateway.port_access import PASS_SECONDS, port_pass
-from fastapi import APIRouter, Body, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
 from ..auth.browsers import set_cookie
 from ..core.openapi import errors
@@ -36,11 +36,7 @@ async def list_ports(project_id: ProjectId, services: ServicesDep) -> Ports:
 
 @router.post(_SHARE, responses=errors(401, 404, 409, 429, 500))
 async def share(
-    project_id: ProjectId,
-    port: Port,
-    services: ServicesDep,
-    caller: CurrentCaller,
-    body: Annotated[SharePort | None, Body()] = None,
+    project_id: ProjectId, port: Port, services: ServicesDep, caller: CurrentCaller, body: SharePort | None = None
 ) -> SharedPort:
     """Opens the port's address to everybody who knows it, including other seats. Callers other than the operator send
     the workspace's password."""
@@ -49,11 +45,7 @@ async def share(
 
 @router.delete(_SHARE, responses=errors(401, 404, 429, 500))
 async def unshare(
-    project_id: ProjectId,
-    port: Port,
-    services: ServicesDep,
-    caller: CurrentCaller,
-    body: Annotated[SharePort | None, Body()] = None,
+    project_id: ProjectId, port: Port, services: ServicesDep, caller: CurrentCaller, body: SharePort | None = None
 ) -> SharedPort:
     """Ends the sharing: other seats get 403, and people need the workspace's password."""
     return await ports.set_shared(services, caller, project_id, port, body.password if body else None, shared=False)

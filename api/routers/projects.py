@@ -14,7 +14,8 @@ from atelier.common.passwords import hash_password
 from atelier.common.validation import check_limits, check_proxy_mode
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import new_id
-from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
+from atelier.egress.clients import write_client_map
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 
 from ..core.openapi import errors
 from ..core.responses import JSON, Route, accepted
@@ -53,7 +54,6 @@ from ..services.services import Services
 router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
 
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
-OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 
 @router.get("/", response_model=ProjectList, responses=errors())
@@ -103,11 +103,11 @@ async def create_project(
         git_url=body.git_url,
         notes=body.notes or "",
         password_hash=await _hashed(body.password),
-        node_labels=await services.node_labels(body.nodes),
+        node_labels=await asyncio.to_thread(services.engines.node_labels, body.nodes or ()),
     )
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
-    machines = await services.machines()
+    machines = await asyncio.to_thread(services.engines.machines)
     services.require_docker()
     reserve = partial(services.store.reserve, [order], machines)
     job, _ = await start_job(services, caller, "create", [id], variables, reserve=reserve, secrets=body.secrets)
@@ -133,7 +133,7 @@ async def get_project(project_id: ProjectId, services: ServicesDep) -> OneProjec
 
 @router.delete("/{project_id}", responses=errors(404, 409, 429, 500, 503))
 async def delete_project(
-    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: WorkspacePassword | None = None
 ) -> DoneOnProject:
     """Removes the workspace with all its files. A protected one wants its password."""
     row = services.row(project_id)
@@ -145,7 +145,7 @@ async def delete_project(
 
 @router.post("/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_project(
-    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: WorkspacePassword | None = None
 ) -> StartedProject:
     """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
     row = services.row(project_id)
@@ -156,7 +156,7 @@ async def start_project(
 
 @router.post("/{project_id}/stop", responses=errors(404, 409, 429, 500, 503))
 async def stop_project(
-    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: WorkspacePassword | None = None
 ) -> DoneOnProject:
     """Stops a workspace; its files stay. A protected one wants its password. One that is stopped stays so; if it was
     stopped for being idle, a visit does not start it any more."""
@@ -188,10 +188,7 @@ async def change_password(
 
 @router.post("/{project_id}/extend", responses=errors(404))
 async def extend_project(
-    project_id: ProjectId,
-    services: ServicesDep,
-    caller: CurrentCaller,
-    body: Annotated[ExtendProject | None, Body()] = None,
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: ExtendProject | None = None
 ) -> Extended:
     """Protects the workspace for the given minutes from the stop for idleness or at the workshop's end."""
     return await extend_workspace(services, caller, services.row(project_id), body)
@@ -205,11 +202,12 @@ async def clone_project(
     source = services.row(project_id)
     if source.status is Status.CREATING:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
-    source = source._replace(node_labels=await services.node_labels(body.nodes, source.node_labels))
+    labels = await asyncio.to_thread(services.engines.node_labels, body.nodes or (), source.node_labels)
+    source = source._replace(node_labels=labels)
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
-    machines = await services.machines()
+    machines = await asyncio.to_thread(services.engines.machines)
     services.require_docker()
     reserve = partial(services.store.reserve_clones, source, None, hashes, source.owner, machines=machines, ids=ids)
     variables = {"source_id": source.id}
@@ -258,7 +256,8 @@ async def rename_project(project_id: ProjectId, body: Rename, services: Services
 async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
-    await _update(services, caller, "group", services.row(project_id), services.write_client_map, group_name=group)
+    announce = partial(write_client_map, services.settings.site, services.store, services.locks)
+    await _update(services, caller, "group", services.row(project_id), announce, group_name=group)
     return {"success": True, "message": "Project group updated successfully"}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Response
 
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
@@ -46,10 +44,7 @@ async def reset_seat(project_id: ProjectId, services: ServicesDep, caller: Curre
 
 @router.post("/seats/{project_id}/extend", responses=errors(404, 429))
 async def extend_seat(
-    project_id: ProjectId,
-    services: ServicesDep,
-    caller: CurrentCaller,
-    body: Annotated[ExtendProject | None, Body()] = None,
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: ExtendProject | None = None
 ) -> Extended:
     """Keeps a seat of the workshop from being stopped, as for any project."""
     return await extend_workspace(services, caller, seat(services, project_id), body)
@@ -64,9 +59,7 @@ async def renew_password(project_id: ProjectId, services: ServicesDep, caller: C
 
 
 @router.post("/cards", response_model=Cards, responses=errors(404, 429, 503))
-async def make_cards(
-    services: ServicesDep, caller: CurrentCaller, body: Annotated[MakeCards | None, Body()] = None
-) -> Response:
+async def make_cards(services: ServicesDep, caller: CurrentCaller, body: MakeCards | None = None) -> Response:
     """The content of the seats' cards. With ``newPasswords`` each seat gets a new password, shown only in this answer;
     the former one and its sessions become invalid. Requires the admin password."""
     return JSON({"success": True, "cards": await cards(services, caller, body or MakeCards())}, headers=_SECRET)

@@ -6,14 +6,14 @@ import asyncio
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.passwords import generate_password, hash_password
 from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
 
 from ..auth.admin_password import words_of
@@ -164,9 +164,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
 
 
 @router.post("/rehearse", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def rehearse_workshop(
-    services: ServicesDep, caller: CurrentCaller, body: Annotated[Rehearse | None, Body()] = None
-) -> Response:
+async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: Rehearse | None = None) -> Response:
     """Starts a rehearsal: creates seats, opens all at once through the gateway, and removes them. The verdict comes at
     the job's end: GET on this address, or the job's event ``verdict``."""
     wanted = body or Rehearse()

@@ -5,9 +5,7 @@ Requires the operator or the admin password.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Response
 from starlette.responses import FileResponse
 
 from ..core.openapi import errors
@@ -50,9 +48,7 @@ async def download_archive(project_id: ProjectId, services: ServicesDep) -> Resp
 
 
 @router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def tear_workshop_down(
-    services: ServicesDep, caller: CurrentCaller, body: Annotated[TearDown | None, Body()] = None
-) -> Response:
+async def tear_workshop_down(services: ServicesDep, caller: CurrentCaller, body: TearDown | None = None) -> Response:
     """Starts the removal of the seats, claimed or not. If one is not collected, nothing is removed (409), unless the
     loss is accepted. Workspaces that are no clones, above all the base, stay unless requested."""
     begun = await teardown.tear_down(services, caller, body or TearDown())

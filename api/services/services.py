@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
@@ -15,15 +13,10 @@ from atelier.containers.engines import Engines
 from atelier.containers.node_lists import PATIENCE_SECONDS
 from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
-from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import read_categories
-from atelier.egress.clients import write_client_map
-from atelier.egress.group_whitelists import GroupWhitelists
-from atelier.egress.squid_log import LogEntry, last_requests_anywhere
 from atelier.gateway.haproxy import Gateway
 from atelier.gateway.port_access import port_routes
-from atelier.recordings.folders import Recorded, recorded_anywhere
 
 from ..auth.admin_password import AdminPassword
 from ..auth.alias_auth import AliasAuth
@@ -119,37 +112,14 @@ class Services:
             )
         return row
 
-    async def machines(self) -> list[Machine] | None:
-        """The machines that take new workspaces; None on a single machine."""
-        return await asyncio.to_thread(self.engines.machines)
-
-    async def node_labels(self, wanted: Sequence[str] | None, otherwise: str = "") -> str:
-        """Like ``Engines.node_labels``."""
-        return await asyncio.to_thread(self.engines.node_labels, wanted or (), otherwise)
-
     def place(self, workspace_id: str) -> str | None:
         """The workspace's machine; None on a single machine, and for one that is gone."""
         row = self.reads.find(id=workspace_id) if self.settings.site.nodes else None
         return row.node if row else None
 
-    def write_client_map(self) -> None:
-        """Updates the egress proxies' client map after a change without a playbook."""
-        write_client_map(self.settings.site, self.store, self.locks)
-
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
         Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.store))
-
-    def group_whitelists(self) -> GroupWhitelists:
-        return GroupWhitelists(self.settings.site.state_dir, self.settings.ready_timeout)
-
-    def recordings(self, row: Workspace) -> Recorded:
-        """The workspace's recordings on all machines."""
-        return recorded_anywhere(self.settings.site, self.impatient_engines.of, row.id)
-
-    def last_requests(self, row: Workspace, lines: int) -> tuple[list[LogEntry], list[str]]:
-        """The workspace's last requests from all machines' access logs, and the machines that did not answer."""
-        return last_requests_anywhere(self.settings.site, self.impatient_engines.of, row, lines)
 
     def job(self, job_id: str) -> Job:
         job = self.read_jobs.find(job_id)

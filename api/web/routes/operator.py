@@ -22,7 +22,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from ...background.metrics import attention, certificate_expires
 from ...dependencies import CurrentCaller, ProjectId
 from ...services import containers
-from ...services.egress import logged, recorded, whitelists
+from ...services.egress import last_requests, recordings, whitelists
 from ...services.git import repositories
 from ...services.jobs import job_view
 from ...services.ports import ports
@@ -123,8 +123,7 @@ async def ports_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, view: ViewDep) -> Response:
-    row = logged(view.services, project_id)
-    logs, unanswered = await asyncio.to_thread(view.services.last_requests, row, _LOG_LINES)
+    row, logs, unanswered = await last_requests(view.services, project_id, _LOG_LINES)
     entries = egress.log_rows(logs, await _allowed(view.services, row) or (), view.translator)
     return view.show("log.html", entries=entries, unanswered=unanswered)
 
@@ -132,8 +131,7 @@ async def log_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     services, translator = view.services, view.translator
-    row = recorded(services, project_id)
-    folders = await asyncio.to_thread(services.recordings, row)
+    row, folders = await recordings(services, project_id)
     found = await asyncio.to_thread(recorded_domains, folders, services.domain_categories)
     return view.show(
         "domains.html",
@@ -147,8 +145,7 @@ async def domains_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 async def conversations_fragment(
     project_id: ProjectId, view: ViewDep, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
 ) -> Response:
-    row = recorded(view.services, project_id)
-    folders = await asyncio.to_thread(view.services.recordings, row)
+    row, folders = await recordings(view.services, project_id)
     found = await asyncio.to_thread(conversations, folders, limit=_CONVERSATIONS, offset=offset)
     following = offset + len(found.conversations)
     return view.show(
