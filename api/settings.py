@@ -34,8 +34,7 @@ class Workshop:
 
     group: Annotated[str, "The group whose workspaces participants claim."]
     seat_passwords: Annotated[
-        Literal["keep", "generate"],
-        "Whether a claim sets a fresh password on its seat (C(generate)) or not (C(keep)).",
+        Literal["keep", "generate"], "Whether a claim sets a fresh password on its seat (C(generate)) or not (C(keep))."
     ]
     release: Annotated[
         Literal["", "keep", "reset"],

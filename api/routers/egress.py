@@ -97,13 +97,7 @@ async def get_llm_conversations(
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
     row, folders = await egress.recordings(services, project_id)
     page = await asyncio.to_thread(
-        recordings.conversations,
-        folders,
-        limit=limit,
-        offset=offset,
-        model=model,
-        date_from=date_from,
-        date_to=date_to,
+        recordings.conversations, folders, limit=limit, offset=offset, model=model, date_from=date_from, date_to=date_to
     )
     answer: Conversations = {
         "success": True,

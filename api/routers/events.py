@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..background.change_feed import ChangeFeed
-from ..core.event_streams import Streams
 from ..core.openapi import STREAM, errors
 from ..dependencies import CurrentCaller, ServicesDep
 
@@ -20,12 +19,10 @@ router = APIRouter(tags=["system"])
 async def events(request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Sends an event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever the
     topic changed, without data: request what you show."""
-    services.streams.check(caller.address)
-    return EventSourceResponse(_events(request.app.state.feed, services.streams, caller.address), ping=15)
+    return services.streams.answer(caller.address, _events(request.app.state.feed))
 
 
-async def _events(feed: ChangeFeed, streams: Streams, address: str) -> AsyncIterator[ServerSentEvent]:
-    with streams.held(address):
-        async with aclosing(feed.follow()) as topics:
-            async for topic in topics:
-                yield ServerSentEvent("{}", event=topic)
+async def _events(feed: ChangeFeed) -> AsyncGenerator[ServerSentEvent]:
+    async with aclosing(feed.follow()) as topics:
+        async for topic in topics:
+            yield ServerSentEvent("{}", event=topic)

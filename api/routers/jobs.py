@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import orjson
 from atelier.common.messages import Message
@@ -55,17 +55,10 @@ async def job_events(
     with the job."""
     job = services.job(job_id)
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
-    services.streams.check(caller.address)
-    return EventSourceResponse(_held(services, caller.address, job.id, after), ping=15)
+    return services.streams.answer(caller.address, _events(services, job.id, after))
 
 
-async def _held(services: Services, address: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    with services.streams.held(address):
-        async for event in _events(services, job_id, after):
-            yield event
-
-
-async def _events(services: Services, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+async def _events(services: Services, job_id: str, after: int) -> AsyncGenerator[ServerSentEvent]:
     while True:
         # Asked for before the look, so that a change right after it is not missed.
         changed = asyncio.ensure_future(services.queue.next_change())
@@ -74,8 +67,8 @@ async def _events(services: Services, job_id: str, after: int) -> AsyncIterator[
             over = services.job(job_id).state not in OPEN
             for event in services.read_jobs.events(job_id, after):
                 after = event.sequence
-                data: dict[str, Any] = {"at": event.at, **event.data}
-                yield ServerSentEvent(orjson.dumps(data).decode(), event=event.kind, id=str(event.sequence))
+                data = orjson.dumps({"at": event.at, **event.data}).decode()
+                yield ServerSentEvent(data, event=event.kind, id=str(event.sequence))
             if over:
                 return
             await changed

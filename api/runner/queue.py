@@ -67,13 +67,7 @@ class Docker(Protocol):
 class Queue:
     """Runs jobs. Belongs to one event loop; each execution has a thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        jobs: Jobs,
-        operations: Mapping[str, Operation],
-        docker: Docker,
-    ) -> None:
+    def __init__(self, settings: Settings, jobs: Jobs, operations: Mapping[str, Operation], docker: Docker) -> None:
         self._settings = settings
         self._docker = docker
         self._jobs = jobs
@@ -314,11 +308,7 @@ def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _stalled(job: Job) -> Ended:
-    error = AtelierError(
-        Code.SERVICE_UNAVAILABLE,
-        Message("docker_went_away", job=job.id),
-        job=job.id,
-    )
+    error = AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker_went_away", job=job.id), job=job.id)
     return Ended("error", {}, error)
 
 

@@ -123,9 +123,7 @@ Template = Annotated[
     Text, checked(check_template), AfterValidator(_on_offer), _shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
 ]
 Password = Annotated[
-    Text,
-    checked(check_password),
-    _shown("secure-password-123", pattern=PRINTABLE, **_length(PASSWORD_LENGTH)),
+    Text, checked(check_password), _shown("secure-password-123", pattern=PRINTABLE, **_length(PASSWORD_LENGTH))
 ]
 Group = Annotated[
     Text, checked(check_group), _shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **_length(GROUP_LENGTH))

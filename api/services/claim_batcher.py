@@ -97,8 +97,5 @@ class ClaimBatcher:
 def _later(failed: _Failed) -> AtelierError:
     wait = int(failed.again_at - time.monotonic()) + 1
     return AtelierError(
-        failed.error.code,
-        failed.error.message,
-        remedy=Message("api.try_later", wait=wait),
-        retry_after=wait,
+        failed.error.code, failed.error.message, remedy=Message("api.try_later", wait=wait), retry_after=wait
     )

@@ -36,11 +36,7 @@ def newest_rehearsal(services: Services) -> LastRehearsal:
     events = services.read_jobs.events(job.id) if job else []
     found = next((event.data for event in events if event.kind == VERDICT), None)
     verdict = {to_camel(key): value for key, value in untagged(found).items()} if found else None
-    return {
-        "success": True,
-        "job": job_view(job) if job else None,
-        "verdict": cast("RehearsalVerdict | None", verdict),
-    }
+    return {"success": True, "job": job_view(job) if job else None, "verdict": cast("RehearsalVerdict | None", verdict)}
 
 
 def claim_view(site: Site, claim: Claim) -> ClaimView:
