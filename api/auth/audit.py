@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
 from typing import Any, cast
@@ -47,12 +47,6 @@ class _Refused:
     count: int = 0
 
 
-@dataclass
-class _Window:
-    begun: float
-    kinds: dict[tuple[str, str, str], _Refused] = field(default_factory=dict)
-
-
 class Audit:
     """Actor, action, workspace, result and job. Never user input. With several machines also the workspace's machine,
     which ``place`` returns.
@@ -73,7 +67,8 @@ class Audit:
         self._refusals = Logbook(folder / "refusals.log", file_bytes=_REFUSAL_FILE_BYTES, files=_REFUSAL_FILES)
         self._clock = clock
         self._turn = threading.Lock()
-        self._window = _Window(clock())
+        self._window_begun = clock()
+        self._kinds: dict[tuple[str, str, str], _Refused] = {}
         last = (_sequence(entry) for log in (self._changes, self._refusals) for entry in log.newest(1))
         self._sequence = max(last, default=0)
 
@@ -88,7 +83,7 @@ class Audit:
         """Adds a line for a change by a participant, in the refusals' file: participants must not displace the
         operator's changes."""
         with self._turn:
-            self._refusals.append(self._entry(who, what, workspace, outcome, None, **more))
+            self._refusals.append(self._entry(who, what, workspace, outcome, **more))
 
     def refuse(self, caller: Caller, what: str, code: str, **more: object) -> None:
         """Notes that a caller was refused. A stranger gets at most two lines a minute for refusals of one kind."""
@@ -98,17 +93,15 @@ class Audit:
             return
         with self._turn:
             self._end_window(only_if_over=True)
-            kinds = self._window.kinds
-            key = (network_of(caller.address), what, outcome)
-            if key not in kinds and len(kinds) >= _MOST_KINDS:
-                key = (_OTHERS, what, outcome)
-            is_first = key not in kinds
-            who = _OTHERS if key[0] == _OTHERS else caller.name
-            kind = kinds.setdefault(key, _Refused({"who": who, "what": what, "outcome": outcome, **more}))
-            if is_first and outcome != _COUNTED_ONLY:
-                self._refusals.append(self._entry(who, what, None, outcome, None, **more))
-            else:
-                kind.count += 1
+            who, key = caller.name, (network_of(caller.address), what, outcome)
+            if key not in self._kinds and len(self._kinds) >= _MOST_KINDS:
+                who, key = _OTHERS, (_OTHERS, what, outcome)
+            if key not in self._kinds:
+                self._kinds[key] = _Refused({"who": who, "what": what, "outcome": outcome, **more})
+                if outcome != _COUNTED_ONLY:
+                    self._refusals.append(self._entry(workspace=None, **self._kinds[key].entry))
+                    return
+            self._kinds[key].count += 1
 
     async def run(self) -> None:
         """Ticks for as long as the API lives."""
@@ -140,27 +133,20 @@ class Audit:
 
     def _end_window(self, *, only_if_over: bool) -> None:
         moment = self._clock()
-        if only_if_over and moment - self._window.begun < _WINDOW_SECONDS:
+        if only_if_over and moment - self._window_begun < _WINDOW_SECONDS:
             return
-        ended, self._window = self._window, _Window(moment)
-        self._refusals.append(
-            *(
-                self._entry(workspace=None, job=None, **kind.entry, count=kind.count)
-                for kind in ended.kinds.values()
-                if kind.count
-            )
-        )
+        counted = [kind for kind in self._kinds.values() if kind.count]
+        self._window_begun, self._kinds = moment, {}
+        self._refusals.append(*(self._entry(workspace=None, **kind.entry, count=kind.count) for kind in counted))
 
     def _entry(
-        self, who: object, what: object, workspace: str | None, outcome: object, job: str | None, **more: object
+        self, who: object, what: object, workspace: str | None, outcome: object, job: str | None = None, **more: object
     ) -> dict[str, object]:
         self._sequence += 1
-        entry: dict[str, object] = {"at": now(), "who": who, "what": what, "workspace": workspace}
-        entry |= {"outcome": outcome, "job": job}
+        entry = {"at": now(), "who": who, "what": what, "workspace": workspace, "outcome": outcome, "job": job}
         node = self._place(workspace) if workspace and "node" not in more else None
-        if node is not None:
-            entry["node"] = node
-        return {**entry, **more, "sequence": self._sequence}
+        place = {} if node is None else {"node": node}
+        return {**entry, **place, **more, "sequence": self._sequence}
 
 
 def _sequence(entry: dict[str, Any]) -> int:

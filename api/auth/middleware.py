@@ -154,7 +154,7 @@ class AuthMiddleware:
         return {
             role
             for name, role in self._cookies.items()
-            if any(self._sessions.find(role, id) is not None for id in sent.get(name, ()))
+            if any(self._sessions.is_open(role, id) for id in sent.get(name, ()))
         }
 
 

@@ -8,7 +8,6 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,14 +23,6 @@ class Role(StrEnum):
 
     OPERATOR = "operator"
     WORKSHOP = "workshop"
-
-
-@dataclass(frozen=True)
-class Session:
-    """``ends`` by the monotonic clock: a jump of the machine's clock ends no session and prolongs none."""
-
-    role: Role
-    ends: float
 
 
 class Sessions:
@@ -50,54 +41,43 @@ class Sessions:
         for leftover in folder.glob(f".{self._path.name}.*"):
             leftover.unlink(missing_ok=True)
         self._turn = threading.Lock()
-        self._sessions = self._read()
+        # By the monotonic clock: a jump of the machine's clock ends no session and prolongs none.
+        self._ends = self._read()
 
     def open(self, role: Role) -> str:
         """A new session's id, which only its cookie holds from now on. Writes a file: call it in a thread."""
         id = secrets.token_urlsafe(32)
         with self._turn:
-            living = {key: session for key, session in self._sessions.items() if session.ends > time.monotonic()}
-            newest = sorted(living, key=lambda key: living[key].ends)[-(_KEPT - 1) :]
-            self._keep(
-                {
-                    **{key: living[key] for key in newest},
-                    self._key(role, id): Session(role, time.monotonic() + LIFETIME_SECONDS),
-                }
-            )
+            living = sorted((ends, key) for key, ends in self._ends.items() if ends > time.monotonic())
+            newest = {key: ends for ends, key in living[-(_KEPT - 1) :]}
+            self._keep({**newest, self._key(role, id): time.monotonic() + LIFETIME_SECONDS})
         return id
 
-    def find(self, role: Role, id: str) -> Session | None:
-        session = self._sessions.get(self._key(role, id)) if self._secrets[role] else None
-        return session if session is not None and session.ends > time.monotonic() else None
+    def is_open(self, role: Role, id: str) -> bool:
+        return bool(self._secrets[role]) and self._ends.get(self._key(role, id), 0) > time.monotonic()
 
     def close(self, role: Role, ids: Iterable[str]) -> int:
         """Ends the sessions of these ids and returns how many there were. Writes a file: call it in a thread."""
         with self._turn:
-            closed = {self._key(role, id) for id in ids} & self._sessions.keys()
+            closed = {self._key(role, id) for id in ids} & self._ends.keys()
             if closed:
-                self._keep({key: session for key, session in self._sessions.items() if key not in closed})
+                self._keep({key: ends for key, ends in self._ends.items() if key not in closed})
         return len(closed)
 
     def _key(self, role: Role, id: str) -> str:
         return hashlib.sha256(f"{role} {id} {self._secrets[role]}".encode(errors="replace")).hexdigest()
 
-    def _keep(self, sessions: dict[str, Session]) -> None:
+    def _keep(self, sessions: dict[str, float]) -> None:
         ahead = time.time() - time.monotonic()
-        document = {key: {"role": session.role, "ends_at": session.ends + ahead} for key, session in sessions.items()}
+        document = {key: {"ends_at": ends + ahead} for key, ends in sessions.items()}
         write_atomically(self._path, json.dumps(document).encode(), mode=0o600)
-        self._sessions = sessions
+        self._ends = sessions
 
-    def _read(self) -> dict[str, Session]:
+    def _read(self) -> dict[str, float]:
         try:
             document = json.loads(self._path.read_text())
-            return {key: _session(entry) for key, entry in document.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            left = {key: float(entry["ends_at"]) - time.time() for key, entry in document.items()}
+            # At most the lifetime: the clock may have been set back since.
+            return {key: time.monotonic() + min(seconds, LIFETIME_SECONDS) for key, seconds in left.items()}
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return {}  # a file that somebody spoilt signs everybody out, and keeps nobody from signing in
-
-
-def _session(entry: Mapping[str, object]) -> Session:
-    """A session from the file, for at most the lifetime: the clock may have been set back since."""
-    left = float(str(entry["ends_at"])) - time.time()
-    return Session(Role(str(entry["role"])), time.monotonic() + min(left, LIFETIME_SECONDS))
