@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message
-
 _THREADS = 2
 # About a second of work. Later ones are refused at once, so that a flood does not become a queue.
 _MOST_WAITING = 100
@@ -22,9 +19,9 @@ class Hashing:
         self._waiting = 0
 
     async def run(self, check: Callable[[], int]) -> int:
-        """Returns the check's result. Raises TOO_MANY_ATTEMPTS while a hundred others wait."""
+        """Returns the check's status, or 429 while a hundred others wait."""
         if self._waiting >= _MOST_WAITING:
-            raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message("too_many.checks"), retry_after=1)
+            return 429
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, check)

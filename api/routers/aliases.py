@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from atelier.common.errors import AtelierError
 from atelier.common.passwords import hash_password
 from atelier.gateway.aliases import Alias, check_subdomain, find_alias, get_alias, put_alias
 from fastapi import APIRouter, Header, Path, Response
@@ -81,10 +80,7 @@ async def admission(
     alias = find_alias(services.reads, subdomain)
     if alias is None:
         return Response(status_code=404)
-    try:
-        status = await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, x_alias_caller))
-    except AtelierError:
-        status = 429
+    status = await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, x_alias_caller))
     return Response(status_code=status)
 
 

@@ -961,7 +961,6 @@ TEXTS = {
     "too_many.passwords": "Too many wrong passwords; wait {wait} seconds.",
     "too_many.port_changes": "Too many changes of this workspace's ports; wait {wait} seconds.",
     "too_many.wakes": "Too many starts; wait {wait} seconds.",
-    "too_many.checks": "Too many passwords are being checked; try again in a moment.",
     "too_many.streams": "Too many event streams are open.",
     "too_many.streams.remedy": "Close some of them, then try again.",
 }
