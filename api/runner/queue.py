@@ -44,12 +44,13 @@ class _Ticket:
     """A job in progress. ``first_result`` is for callers that cannot wait during a Docker outage. ``canceled`` ends its
     run; ``dropped`` also ends the cleanup, when the API shuts down."""
 
+    job: Job
     operation: Operation
     ended: asyncio.Future[Ended]
     first_result: asyncio.Future[Ended]
     secrets: Mapping[str, str] = field(repr=False)
-    outcome: Ended | None = None
-    task: asyncio.Task[None] | None = None
+    outcome: Ended | None
+    task: asyncio.Task[None] = field(init=False)
     begun: bool = False
     canceled: threading.Event = field(default_factory=threading.Event)
     dropped: threading.Event = field(default_factory=threading.Event)
@@ -96,13 +97,12 @@ class Queue:
         resumed without them. With an ``outcome`` nothing is run: that is the job's result, which must still be stored.
         The future is done when the job has ended, and cancelled if the API shuts down first."""
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(
-            self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {}, outcome
-        )
+        ended, first_result = loop.create_future(), loop.create_future()
+        ticket = _Ticket(job, self._operations[job.operation], ended, first_result, secrets or {}, outcome)
         if canceled:
             ticket.canceled.set()
         self._tickets[job.id] = ticket
-        ticket.task = asyncio.create_task(self._run(job, ticket, after), name=f"job-{job.id}")
+        ticket.task = asyncio.create_task(self._run(ticket, after), name=f"job-{job.id}")
         return ticket.ended
 
     async def first_result(self, job_id: str) -> Ended:
@@ -112,12 +112,11 @@ class Queue:
     def cancel(self, job_id: str) -> None:
         """Asks a job to end. Raises WORKSPACE_BUSY if it is finishing, or in a step that must not be interrupted."""
         ticket = self._tickets.get(job_id)
-        if ticket is None or ticket.task is None:
+        if ticket is None:
             raise AtelierError(Code.WORKSPACE_BUSY, Message("api.job_ended"), field="jobId")
         if ticket.begun and not ticket.operation.cancelable:
-            raise AtelierError(
-                Code.WORKSPACE_BUSY, Message("api.job_begun", operation=ticket.operation.name), field="jobId"
-            )
+            begun = Message("api.job_begun", operation=ticket.operation.name)
+            raise AtelierError(Code.WORKSPACE_BUSY, begun, field="jobId")
         ticket.canceled.set()
         if not ticket.begun:
             ticket.task.cancel()
@@ -125,50 +124,49 @@ class Queue:
     async def drain(self) -> None:
         """Stops running jobs without canceling them: the next start resumes them."""
         self._draining = True
-        tasks = [ticket.task for ticket in self._tickets.values() if ticket.task is not None]
-        for ticket in self._tickets.values():
+        tickets = list(self._tickets.values())
+        for ticket in tickets:
             ticket.canceled.set()
             ticket.dropped.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            ticket.task.cancel()
+        await asyncio.gather(*(ticket.task for ticket in tickets), return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _run(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> None:
+    async def _run(self, ticket: _Ticket, after: asyncio.Event | None) -> None:
         ended: Ended | None = None
         try:
-            ended = await self._in_turn(job, ticket, after)
+            ended = await self._in_turn(ticket, after)
         except asyncio.CancelledError:
             if self._draining or ticket.begun:
                 raise
             ended = _canceled("canceled_early")
-            await self._finish(job, ticket, ended)
+            await self._finish(ticket, ended)
         finally:
-            self._tickets.pop(job.id, None)
+            self._tickets.pop(ticket.job.id, None)
             for future in (ticket.ended, ticket.first_result):
                 if ended is None:
                     future.cancel()
                 elif not future.done():
                     future.set_result(ended)
 
-    async def _in_turn(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
-        operation = ticket.operation
+    async def _in_turn(self, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
+        lane = ticket.operation.lane
         # The turn is for the workspace that the job changes; clones change only their own new rows.
-        ids = sorted(job.project_ids) if operation.lane != "bulk" else []
+        ids = sorted(ticket.job.project_ids) if lane != "bulk" else []
         turns = [self._turns.setdefault(id, asyncio.Lock()) for id in ids]
         async with AsyncExitStack() as held:
             for turn in turns:
                 await held.enter_async_context(turn)
             if after is not None:
                 await after.wait()
-            async with self._lanes[operation.lane]:
+            async with self._lanes[lane]:
                 ticket.begun = True
-                ended = ticket.outcome or await self._at_work(job, ticket)
-            await self._finish(job, ticket, ended)
+                ended = ticket.outcome or await self._at_work(ticket)
+            await self._finish(ticket, ended)
         return ended
 
-    async def _at_work(self, job: Job, ticket: _Ticket) -> Ended:
-        operation = ticket.operation
+    async def _at_work(self, ticket: _Ticket) -> Ended:
+        job, operation = ticket.job, ticket.operation
         try:
             await asyncio.to_thread(self._jobs.started, job.id)
             await self._announce()
@@ -176,41 +174,42 @@ class Queue:
                 ended = _canceled("canceled")
             else:
                 variables = {**operation.variables(self._jobs, job), **ticket.secrets}
-                ended = await self._run_with_retry(operation.playbook, variables, job, ticket, ticket.canceled)
+                ended = await self._run_with_retry(operation.playbook, variables, ticket, ticket.canceled)
         except Exception as error:  # the boundary: callers that wait for the job must get its end
             log.exception("job %s could not be run", job.id)
             ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, Message("job_not_run", why=error)))
         if ended.error is not None:
             try:
-                await self._clear_up(job, ticket)
+                await self._clear_up(ticket)
             except Exception:  # the boundary: the end is written even if this fails
                 log.exception("what job %s left could not be cleared up", job.id)
         return ended
 
-    async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
+    async def _clear_up(self, ticket: _Ticket) -> None:
         """Removes incomplete objects of a failed run."""
+        job = ticket.job
         unfinished = await asyncio.to_thread(ticket.operation.unfinished, self._jobs, job)
         if unfinished or ticket.operation.needs_cleanup:
             variables = {"repair": True, "abandoned_ids": list(unfinished), "after_job": job.id}
-            ended = await self._run_with_retry("reconcile", variables, job, ticket, ticket.dropped)
+            ended = await self._run_with_retry("reconcile", variables, ticket, ticket.dropped)
             if ended.error is not None:
                 log.error("what job %s left could not be cleared up: %s", job.id, ended.error)
 
     async def _run_with_retry(
-        self, playbook: str, variables: Mapping[str, Any], job: Job, ticket: _Ticket, canceled: threading.Event
+        self, playbook: str, variables: Mapping[str, Any], ticket: _Ticket, canceled: threading.Event
     ) -> Ended:
         """Runs the playbook and retries it after a Docker outage. The state after an outage is unknown; only a re-run
         can establish it."""
         for attempt in range(1, _ATTEMPTS + 1):
             outages = self._docker.outages
-            ended = await self._execute(playbook, variables, job, canceled, ticket.operation)
+            ended = await self._execute(playbook, variables, ticket, canceled)
             if ended.error is None or attempt == _ATTEMPTS:
                 break
             if not is_engine_away(ended.error) and self._docker.outages == outages:
                 break
             if not ticket.first_result.done():
-                ticket.first_result.set_result(_stalled(job))
-            await asyncio.to_thread(self._note_if_possible, job, Note(Message("step.awaiting_docker")))
+                ticket.first_result.set_result(_stalled(ticket.job))
+            await asyncio.to_thread(self._note, ticket.job, Note(Message("step.awaiting_docker")))
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
             while not self._docker.available and not canceled.is_set():
@@ -220,13 +219,13 @@ class Queue:
         return ended
 
     async def _execute(
-        self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event, operation: Operation
+        self, playbook: str, variables: Mapping[str, Any], ticket: _Ticket, canceled: threading.Event
     ) -> Ended:
-        loop = asyncio.get_running_loop()
+        loop, job, operation = asyncio.get_running_loop(), ticket.job, ticket.operation
         more = operation.seconds + operation.seconds_each * len(job.project_ids)
 
         def notify(note: Note) -> None:
-            self._note_if_possible(job, note)
+            self._note(job, note)
             with suppress(RuntimeError):  # the loop is closed: the API goes down
                 asyncio.run_coroutine_threadsafe(self._announce(), loop)
 
@@ -244,27 +243,27 @@ class Queue:
         )
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 
-    def _note_if_possible(self, job: Job, note: Note) -> None:
+    def _note(self, job: Job, note: Note) -> None:
         # A failure to store an event must not end the run.
         try:
-            self._write_note(job, note)
+            if note.done is None or note.total is None:
+                self._jobs.add_event(job.id, "task", {"text": note.text})
+                return
+            if len(job.project_ids) > 1:
+                self._jobs.progress(job.id, note.done, note.total)
+            self._jobs.add_event(job.id, "progress", {"text": note.text, "done": note.done, "total": note.total})
         except AtelierError:
             log.exception("a note of job %s is lost", job.id)
 
-    def _write_note(self, job: Job, note: Note) -> None:
-        if note.done is None or note.total is None:
-            self._jobs.add_event(job.id, "task", {"text": note.text})
-            return
-        if len(job.project_ids) > 1:
-            self._jobs.progress(job.id, note.done, note.total)
-        self._jobs.add_event(job.id, "progress", {"text": note.text, "done": note.done, "total": note.total})
+    async def _finish(self, ticket: _Ticket, ended: Ended) -> None:
+        job = ticket.job
 
-    async def _finish(self, job: Job, ticket: _Ticket, ended: Ended) -> None:
         def write() -> None:
             seats = ticket.operation.finalize(self._jobs, job, ended)
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
-                self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
+                count = max(len(job.project_ids), 1)
+                self._jobs.progress(job.id, count, count)
             self._jobs.finish(job.id, state, _reason(ended, seats), seats)
 
         await self._until_written(job, write)
