@@ -13,34 +13,23 @@ from atelier.gateway.aliases import (
     check_port,
     check_user,
 )
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from .common import Body, Success, eg, example
-from .fields import PRINTABLE, Text, Whole, checked
+from .fields import PRINTABLE, Text, Whole, checked, length, shown
 
-Port = Annotated[
-    Whole,
-    checked(check_port),
-    Field(examples=[3000], json_schema_extra={"minimum": 1, "maximum": 65535, "not": {"const": IDE_PORT}}),
-]
+Port = Annotated[Whole, checked(check_port), shown(3000, minimum=1, maximum=65535, **{"not": {"const": IDE_PORT}})]
 
 
 class BasicAuth(Body):
     """The user name and password that the gateway requires."""
 
-    user: Annotated[Text, checked(check_user)] = Field(
-        examples=["guest"],
-        json_schema_extra={
-            "minLength": USER_LENGTH[0],
-            "maxLength": USER_LENGTH[1],
-            "pattern": PRINTABLE.replace("[^", "[^:"),
-        },
-    )
-    password: Annotated[Text, checked(check_alias_password)] = Field(
-        examples=["guests-only"],
-        json_schema_extra={"minLength": PASSWORD_LENGTH[0], "maxLength": PASSWORD_LENGTH[1], "pattern": PRINTABLE},
-    )
+    user: Annotated[
+        Text, checked(check_user), shown("guest", pattern=PRINTABLE.replace("[^", "[^:"), **length(USER_LENGTH))
+    ]
+    password: Annotated[
+        Text, checked(check_alias_password), shown("guests-only", pattern=PRINTABLE, **length(PASSWORD_LENGTH))
+    ]
 
 
 class CreateAlias(Body):
@@ -51,14 +40,7 @@ class CreateAlias(Body):
     )
 
     # The core checks it, because a reserved word has a different error than an invalid one.
-    subdomain: Text = Field(
-        examples=["demo"],
-        json_schema_extra={
-            "minLength": SUBDOMAIN_LENGTH[0],
-            "maxLength": SUBDOMAIN_LENGTH[1],
-            "pattern": "^[a-z][a-z0-9-]+[a-z0-9]$",
-        },
-    )
+    subdomain: Annotated[Text, shown("demo", pattern="^[a-z][a-z0-9-]+[a-z0-9]$", **length(SUBDOMAIN_LENGTH))]
     port: Port
     basic_auth: BasicAuth | None = None
 

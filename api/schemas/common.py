@@ -25,6 +25,11 @@ def eg(example: Any, description: str | None = None) -> Any:
     return Field(description=description, examples=[example])
 
 
+def doc(description: str) -> Any:
+    """A key's description, likewise."""
+    return Field(description=description)
+
+
 def example(body: dict[str, Any]) -> ConfigDict:
     """A body as the documentation shows it."""
     return ConfigDict(json_schema_extra={"examples": [body]})
@@ -48,7 +53,7 @@ class Error(Coded):
     error: Annotated[str, eg("Project name already exists")]
     message: str
     code: Annotated[str, eg("PROJECT_EXISTS")]
-    details: Annotated[dict[str, Any], Field(description="Errors by field, and values that belong to the code.")]
+    details: Annotated[dict[str, Any], doc("Errors by field, and values that belong to the code.")]
 
 
 class Success(TypedDict):

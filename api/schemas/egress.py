@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, Success, eg, example
+from .common import Body, Coded, Success, doc, eg, example
 from .fields import Group, Text
 
 
@@ -96,17 +96,13 @@ class Conversation(TypedDict):
     status: int
     duration_ms: int | None
     first_byte_ms: int | None
-    incomplete: Annotated[bool, Field(description="true: the response is incomplete.")]
-    truncated: Annotated[bool, Field(description="true: only the beginning was recorded.")]
+    incomplete: Annotated[bool, doc("true: the response is incomplete.")]
+    truncated: Annotated[bool, doc("true: only the beginning was recorded.")]
     error: str | None
-    parsed_request: Annotated[
-        dict[str, Any] | None, Field(description="model, messages, tools and settings, as far as found.")
-    ]
-    parsed_response: Annotated[
-        dict[str, Any], Field(description="model, content, tool calls and usage, as far as found.")
-    ]
-    raw_request: Annotated[str | None, Field(description="Text that could not be parsed.")]
-    raw_response: Annotated[str | None, Field(description="Text that could not be parsed.")]
+    parsed_request: Annotated[dict[str, Any] | None, doc("model, messages, tools and settings, as far as found.")]
+    parsed_response: Annotated[dict[str, Any], doc("model, content, tool calls and usage, as far as found.")]
+    raw_request: Annotated[str | None, doc("Text that could not be parsed.")]
+    raw_response: Annotated[str | None, doc("Text that could not be parsed.")]
 
 
 class Conversations(FromMachines):
@@ -138,10 +134,7 @@ class NodeBehind(Coded):
 
 class WhitelistChanged(Success):
     nodesBehind: NotRequired[
-        Annotated[
-            list[NodeBehind],
-            Field(description="The machines that do not have the change yet; missing if there are none."),
-        ]
+        Annotated[list[NodeBehind], doc("The machines that do not have the change yet; missing if there are none.")]
     ]
     domainCount: int
     domains: Annotated[Sequence[str], eg([".debian.org", ".github.com"])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from atelier.common.errors import AtelierError
 from atelier.common.messages import Message
@@ -29,6 +29,8 @@ from atelier.common.validation import (
 from atelier.git.urls import check_git_url
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
+T = TypeVar("T")
+
 # The project type for files from a repository, and its template.
 TEMPLATE_FROM_GIT = "git-clone"
 GIT_TEMPLATE = "empty"
@@ -38,15 +40,16 @@ templates_on_offer: ContextVar[Collection[str]] = ContextVar("templates_on_offer
 
 
 def checked(check: Callable[[Any], Any]) -> AfterValidator:
-    """A check of the core's as a validator: its error becomes this field's fault."""
+    """A check of the core's as a validator."""
+    return AfterValidator(lambda value: fault_of(check, value))
 
-    def validate(value: Any) -> Any:
-        try:
-            return check(value)
-        except AtelierError as error:
-            raise ValueError(error.sentence) from error
 
-    return AfterValidator(validate)
+def fault_of(check: Callable[..., T], *values: Any) -> T:
+    """What the core's check returns; its error becomes the field's fault."""
+    try:
+        return check(*values)
+    except AtelierError as error:
+        raise ValueError(error.sentence) from error
 
 
 def _writable(value: str) -> str:
@@ -96,12 +99,12 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _shown(example: object, **schema: Any) -> Any:
+def shown(example: object, **schema: Any) -> Any:
     """Describes a field in the OpenAPI document; the core does the checks."""
     return Field(examples=[example], json_schema_extra=schema)
 
 
-def _length(bounds: tuple[int, int]) -> dict[str, object]:
+def length(bounds: tuple[int, int]) -> dict[str, object]:
     return {"minLength": bounds[0], "maxLength": bounds[1]}
 
 
@@ -112,41 +115,41 @@ Text = Annotated[StrictStr, AfterValidator(_writable)]
 ProjectName = Annotated[
     Text,
     checked(lambda value: check_name(value, "projectName")),
-    _shown("my-awesome-project", pattern="^[A-Za-z0-9_-]+$", **_length(NAME_LENGTH)),
+    shown("my-awesome-project", pattern="^[A-Za-z0-9_-]+$", **length(NAME_LENGTH)),
 ]
 Title = Annotated[
     Text,
     checked(check_title),
-    _shown("New Project Name", pattern="^[A-Za-z0-9_-]([A-Za-z0-9 _-]*[A-Za-z0-9_-])?$", **_length(TITLE_LENGTH)),
+    shown("New Project Name", pattern="^[A-Za-z0-9_-]([A-Za-z0-9 _-]*[A-Za-z0-9_-])?$", **length(TITLE_LENGTH)),
 ]
 Template = Annotated[
-    Text, checked(check_template), AfterValidator(_on_offer), _shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+    Text, checked(check_template), AfterValidator(_on_offer), shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
 ]
 Password = Annotated[
-    Text, checked(check_password), _shown("secure-password-123", pattern=PRINTABLE, **_length(PASSWORD_LENGTH))
+    Text, checked(check_password), shown("secure-password-123", pattern=PRINTABLE, **length(PASSWORD_LENGTH))
 ]
 Group = Annotated[
-    Text, checked(check_group), _shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **_length(GROUP_LENGTH))
+    Text, checked(check_group), shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **length(GROUP_LENGTH))
 ]
-Notes = Annotated[Text, checked(check_notes), _shown("Student should complete exercises 1-3.", maxLength=NOTES_BYTES)]
+Notes = Annotated[Text, checked(check_notes), shown("Student should complete exercises 1-3.", maxLength=NOTES_BYTES)]
 GitUrl = Annotated[
     Text,
     checked(lambda value: check_git_url(value, "gitUrl") if value else value),
-    _shown("https://git.example.org/team/course.git", maxLength=2048),
+    shown("https://git.example.org/team/course.git", maxLength=2048),
 ]
 Whole = Annotated[StrictInt, BeforeValidator(_whole)]
-Count = Annotated[Whole, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
+Count = Annotated[Whole, checked(check_count), shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
 Minutes = Annotated[
-    Whole, checked(check_extension), _shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
+    Whole, checked(check_extension), shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
 ]
 Labels = Annotated[
     list[Text], Field(max_length=20, examples=[["gpu=true"]], description="Labels that its machine must have.")
 ]
-Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
+Memory = Annotated[Text, _one_of(*MEMORY_SIZES), shown("2g", enum=list(MEMORY_SIZES))]
 Cpus = Annotated[
     Text,
     BeforeValidator(_cpus_as_text, json_schema_input_type=str | int),
     _one_of(*CPU_COUNTS),
-    _shown("2", enum=[*CPU_COUNTS, *map(int, CPU_COUNTS)]),
+    shown("2", enum=[*CPU_COUNTS, *map(int, CPU_COUNTS)]),
 ]
-Mode = Annotated[ProxyMode, BeforeValidator(_mode), _shown("none")]
+Mode = Annotated[ProxyMode, BeforeValidator(_mode), shown("none")]

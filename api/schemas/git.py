@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StrictBool
 
 from .common import Body, Coded, Success, eg, example
-from .fields import Text
+from .fields import Text, shown
 
 
 class CreateRepository(Body):
@@ -15,9 +15,7 @@ class CreateRepository(Body):
 
     model_config = example({"name": "new-project", "description": "My new project repository", "private": False})
 
-    name: Text = Field(
-        examples=["new-project"], json_schema_extra={"pattern": "^[A-Za-z0-9_.-]+$", "minLength": 1, "maxLength": 100}
-    )
+    name: Annotated[Text, shown("new-project", pattern="^[A-Za-z0-9_.-]+$", minLength=1, maxLength=100)]
     description: Text | None = Field(default=None, examples=["My new project repository"])
     private: StrictBool | None = None
 

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from atelier.common.models import Status
 from atelier.database.job_store import JobState
-from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Coded, Done, Success, eg
+from .common import Coded, Done, Success, doc, eg
 
 
 class JobProgress(TypedDict):
@@ -21,8 +20,8 @@ class JobSeat(Coded):
     """The result of a job for one workspace."""
 
     projectId: Annotated[str, eg("abc123def456")]
-    projectName: Annotated[str | None, Field(description="Null for a deleted workspace.")]
-    status: Annotated[Status | Literal["deleted"], Field(description="deleted: the workspace is gone.")]
+    projectName: Annotated[str | None, doc("Null for a deleted workspace.")]
+    status: Annotated[Status | Literal["deleted"], doc("deleted: the workspace is gone.")]
     error: str | None
     warnings: list[str]
 
@@ -36,7 +35,7 @@ class JobAnswer(Coded):
     startedAt: str | None
     finishedAt: str | None
     progress: JobProgress
-    seats: Annotated[list[JobSeat], Field(description="Empty until the job has ended.")]
+    seats: Annotated[list[JobSeat], doc("Empty until the job has ended.")]
     error: str | None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, NotRequired
 
 from atelier.common.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
-from atelier.common.errors import AtelierError
 from atelier.common.messages import Message
 from atelier.common.models import Status, StopReason
 from atelier.common.validation import check_password
@@ -14,7 +13,7 @@ from pydantic import Field, StrictBool, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
 from .aliases import AliasView
-from .common import Body, Coded, Done, DoneOnProject, Success, eg, example
+from .common import Body, Coded, Done, DoneOnProject, Success, doc, eg, example
 from .fields import (
     GIT_TEMPLATE,
     TEMPLATE_FROM_GIT,
@@ -32,6 +31,7 @@ from .fields import (
     Template,
     Text,
     Title,
+    fault_of,
 )
 from .jobs import JobBegun
 
@@ -74,7 +74,7 @@ class CreateProject(Body):
             return None
         if value is None:
             raise ValueError(Message("input.requires", given="passwordProtected: true", other="password"))
-        return _checked_password(value)
+        return fault_of(check_password, value)
 
     @field_validator("git_url")
     @classmethod
@@ -89,10 +89,7 @@ class CreateProject(Body):
     @field_validator("git_token")
     @classmethod
     def _opens_something(cls, value: str | None, info: ValidationInfo) -> str | None:
-        try:
-            access = check_git_access(info.data.get("git_username"), value)
-        except AtelierError as error:
-            raise ValueError(error.sentence) from error
+        access = fault_of(check_git_access, info.data.get("git_username"), value)
         if access is not None and "git_url" in info.data and info.data["git_url"] is None:
             raise ValueError(Message("input.requires", given="gitToken", other="gitUrl"))
         return value or None
@@ -174,13 +171,6 @@ class ChangeGroup(Body):
     group: Group | None
 
 
-def _checked_password(value: str) -> str:
-    try:
-        return check_password(value)
-    except AtelierError as error:
-        raise ValueError(error.sentence) from error
-
-
 class GitRepository(TypedDict):
     name: Annotated[str, eg("my-awesome-project")]
     fullName: Annotated[str, eg("developer/my-awesome-project")]
@@ -227,7 +217,7 @@ class Project(Coded):
         bool, eg(False, "Whether its template has a newer image, which POST .../upgrade gives it.")
     ]
     aliases: list[AliasView]
-    diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
+    diskUsage: Annotated[None, doc("Always null: GET .../disk-usage measures it.")]
     diskWarning: Annotated[str | None, eg(None, "A warning about its disk use.")]
     warnings: list[str]
 
@@ -260,14 +250,11 @@ class OneProject(Success):
 class CreatedProject(Success, Coded):
     project: Project
     password: NotRequired[
-        Annotated[
-            str, Field(description="The password of the request, only in this answer. Missing for an open workspace.")
-        ]
+        Annotated[str, doc("The password of the request, only in this answer. Missing for an open workspace.")]
     ]
     warnings: NotRequired[
         Annotated[
-            list[str],
-            Field(description="Failed optional steps, such as creating a Git repository. Missing if there are none."),
+            list[str], doc("Failed optional steps, such as creating a Git repository. Missing if there are none.")
         ]
     ]
 
@@ -347,10 +334,7 @@ class Checkpoints(Success):
 class CheckpointTaken(DoneOnProject, Coded):
     checkpoints: list[CheckpointView]
     warnings: NotRequired[
-        Annotated[
-            list[str],
-            Field(description="Why the image registry does not have it. Missing if it has, or on a single machine."),
-        ]
+        Annotated[list[str], doc("Why the image registry does not have it. Missing if it has, or on a single machine.")]
     ]
 
 

@@ -8,7 +8,7 @@ from atelier.common.models import Status, StopReason
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, Success, eg, example
+from .common import Body, Coded, Success, doc, eg, example
 from .fields import ID, Text
 
 
@@ -34,10 +34,10 @@ class Seat(Coded):
     workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
     status: Status
     stoppedFor: StopReason | None
-    lastHeartbeat: Annotated[str | None, Field(description="When its IDE was last used.")]
-    lastCommit: Annotated[str | None, Field(description="Time of the last commit in its /workspace.")]
+    lastHeartbeat: Annotated[str | None, doc("When its IDE was last used.")]
+    lastCommit: Annotated[str | None, doc("Time of the last commit in its /workspace.")]
     deniedDomains: Annotated[
-        list[DeniedDomain], Field(description="Domains that its proxy refused recently, the most frequent first.")
+        list[DeniedDomain], doc("Domains that its proxy refused recently, the most frequent first.")
     ]
     connections: int
     extendedUntil: str | None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Coded, Done, Success, eg
+from .common import Coded, Done, Success, doc, eg
 
 
 class Health(TypedDict):
@@ -15,9 +14,7 @@ class Health(TypedDict):
     timestamp: str
     version: str
     uptime: Annotated[str, eg("2d 14h 22m")]
-    docker: NotRequired[
-        Annotated[Literal["unavailable"], Field(description="Present only while the Docker Engine does not answer.")]
-    ]
+    docker: NotRequired[Annotated[Literal["unavailable"], doc("Present only while the Docker Engine does not answer.")]]
 
 
 class Limits(TypedDict):
@@ -48,7 +45,7 @@ class GitServer(TypedDict):
 
 class Implementation(TypedDict):
     name: Literal["Atelier"]
-    version: Annotated[str, Field(description="The version of Atelier itself.")]
+    version: Annotated[str, doc("The version of Atelier itself.")]
 
 
 class FlatConfiguration(TypedDict):
@@ -106,26 +103,18 @@ class AuditEntry(TypedDict):
     at: Annotated[str, eg("2026-04-19T10:00:00.000Z")]
     who: Annotated[str, eg("loopback")]
     what: Annotated[str, eg("create")]
-    workspace: Annotated[str | None, Field(description="Its id; null if the change concerns no workspace.")]
+    workspace: Annotated[str | None, doc("Its id; null if the change concerns no workspace.")]
     outcome: Annotated[str, eg("successful")]
     job: str | None
-    sequence: Annotated[int, Field(description="Grows with each entry, also after the clock was set back.")]
+    sequence: Annotated[int, doc("Grows with each entry, also after the clock was set back.")]
     node: NotRequired[
         Annotated[str, eg("alpha", "The workspace's machine, or the one changed. Missing on a single machine.")]
     ]
-    source: NotRequired[
-        Annotated[str, Field(description="Of a clone: the id of the workspace that was copied. Missing otherwise.")]
-    ]
-    role: NotRequired[
-        Annotated[Literal["operator", "workshop"], Field(description="Of a sign-in: the role. Missing otherwise.")]
-    ]
-    project: NotRequired[
-        Annotated[str, Field(description="Of a refused change of a port: the workspace's id. Missing otherwise.")]
-    ]
-    port: NotRequired[Annotated[int, Field(description="Of a change of a port: its number. Missing otherwise.")]]
-    count: NotRequired[
-        Annotated[int, Field(description="Number of equal refusals that the entry represents. Missing if it is one.")]
-    ]
+    source: NotRequired[Annotated[str, doc("Of a clone: the id of the workspace that was copied. Missing otherwise.")]]
+    role: NotRequired[Annotated[Literal["operator", "workshop"], doc("Of a sign-in: the role. Missing otherwise.")]]
+    project: NotRequired[Annotated[str, doc("Of a refused change of a port: the workspace's id. Missing otherwise.")]]
+    port: NotRequired[Annotated[int, doc("Of a change of a port: its number. Missing otherwise.")]]
+    count: NotRequired[Annotated[int, doc("Number of equal refusals that the entry represents. Missing if it is one.")]]
 
 
 class AuditEntries(Success):
@@ -135,17 +124,16 @@ class AuditEntries(Success):
 class FindingView(Coded):
     code: Annotated[str, eg("disk_low", "What was found; docs/runbook.md has a section for each.")]
     severity: Annotated[
-        Literal["critical", "warning", "info"],
-        Field(description="critical: people are hindered now; warning: they will be."),
+        Literal["critical", "warning", "info"], doc("critical: people are hindered now; warning: they will be.")
     ]
     message: Annotated[str, eg("9.1 GB are free on Docker's disk on controller.")]
     labels: Annotated[dict[str, str], eg({"node": "controller"}, "The machine or service, as of the metric.")]
-    value: Annotated[float, Field(description="The metric's value; of a time stamp, the seconds to or since then.")]
+    value: Annotated[float, doc("The metric's value; of a time stamp, the seconds to or since then.")]
     runbook: Annotated[str, eg("/runbook#disk-low", "What to do, as an address of the pages.")]
 
 
 class Attention(Success):
-    findings: Annotated[list[FindingView], Field(description="The most severe first; empty if all is well.")]
+    findings: Annotated[list[FindingView], doc("The most severe first; empty if all is well.")]
     certificateExpires: Annotated[
         str | None, eg("2027-02-14T10:00:00.000Z", "Of the gateway's certificate; null without one.")
     ]

@@ -10,8 +10,8 @@ from atelier.workshop.rehearsal import MOST_SEATS
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, Error, Success, eg, example
-from .fields import ID, Text, Whole, checked
+from .common import Body, Coded, Error, Success, doc, eg, example
+from .fields import ID, Text, Whole, checked, length, shown
 from .jobs import JobAnswer
 
 
@@ -29,17 +29,12 @@ class ClaimSeat(Body):
 
     model_config = example({"name": "Max Mustermann", "email": "max@example.com"})
 
-    name: Annotated[Text, checked(check_person)] = Field(
-        examples=["Max Mustermann"],
-        json_schema_extra={
-            "minLength": PERSON_LENGTH[0],
-            "maxLength": PERSON_LENGTH[1],
-            "pattern": "^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$",
-        },
-    )
-    email: Annotated[Text, checked(check_email)] = Field(
-        examples=["max@example.com"], json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH}
-    )
+    name: Annotated[
+        Text,
+        checked(check_person),
+        shown("Max Mustermann", pattern="^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$", **length(PERSON_LENGTH)),
+    ]
+    email: Annotated[Text, checked(check_email), shown("max@example.com", format="email", maxLength=EMAIL_LENGTH)]
     access_code: Text | None = None
 
 
@@ -53,12 +48,9 @@ class WorkshopStatus(TypedDict):
 class ClaimedSeat(Coded):
     workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
     projectName: Annotated[str, eg("Workshop 1")]
-    diskWarning: NotRequired[Annotated[str, Field(description="A warning about its disk use; missing otherwise.")]]
+    diskWarning: NotRequired[Annotated[str, doc("A warning about its disk use; missing otherwise.")]]
     password: NotRequired[
-        Annotated[
-            str,
-            Field(description="The seat's new password, only in this answer. Missing where the workshop makes none."),
-        ]
+        Annotated[str, doc("The seat's new password, only in this answer. Missing where the workshop makes none.")]
     ]
 
 
@@ -67,9 +59,7 @@ class ClaimRefused(Error, Coded):
 
     workspaceUrl: NotRequired[Annotated[str, eg("http://abc123def456.localhost/", "Only with ALREADY_CLAIMED.")]]
     projectName: NotRequired[Annotated[str, eg("Workshop 1", "Only with ALREADY_CLAIMED.")]]
-    diskWarning: NotRequired[
-        Annotated[str, Field(description="As in the answer to a claim; only with ALREADY_CLAIMED.")]
-    ]
+    diskWarning: NotRequired[Annotated[str, doc("As in the answer to a claim; only with ALREADY_CLAIMED.")]]
 
 
 class ClaimView(TypedDict):
@@ -92,9 +82,7 @@ class ClaimList(TypedDict):
 
 class ReleasedSeat(Success):
     released: ClaimView
-    sessions: Annotated[
-        Literal["ended"], Field(description="Every session and process of the former participant has ended.")
-    ]
+    sessions: Annotated[Literal["ended"], doc("Every session and process of the former participant has ended.")]
     password: Annotated[
         Literal["changed", "kept", "none"],
         Field(
@@ -121,8 +109,8 @@ class FirstLimit(TypedDict):
 class RehearsalVerdict(Coded):
     go: bool
     seats: int
-    madeIn: Annotated[float, Field(description="Seconds until all seats were created.")]
-    p50: Annotated[float | None, Field(description="Seconds until an opened seat's WebSocket is open.")]
+    madeIn: Annotated[float, doc("Seconds until all seats were created.")]
+    p50: Annotated[float | None, doc("Seconds until an opened seat's WebSocket is open.")]
     p95: float | None
     memoryPerSeat: int
     diskPerSeat: int

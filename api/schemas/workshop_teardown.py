@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, Success, eg, example
+from .common import Body, Coded, Success, doc, eg, example
 from .jobs import JobAnswer
 
 
@@ -36,10 +36,8 @@ class CollectedSeat(Coded):
     commit: str | None
     committed: bool
     pushed: bool
-    note: Annotated[str | None, Field(description="Why its work is not pushed.")]
-    error: Annotated[
-        str | None, Field(description="Why the last attempt failed; the archive is then from an earlier one.")
-    ]
+    note: Annotated[str | None, doc("Why its work is not pushed.")]
+    error: Annotated[str | None, doc("Why the last attempt failed; the archive is then from an earlier one.")]
 
 
 class ToRemove(TypedDict):
@@ -50,7 +48,7 @@ class ToRemove(TypedDict):
 
 
 class Collected(Success):
-    seats: Annotated[list[CollectedSeat], Field(description="All archives, including those of removed seats.")]
-    workspaces: Annotated[list[ToRemove], Field(description="The workshop's present workspaces.")]
-    job: Annotated[JobAnswer | None, Field(description="The newest collect.")]
-    teardown: Annotated[JobAnswer | None, Field(description="The newest teardown.")]
+    seats: Annotated[list[CollectedSeat], doc("All archives, including those of removed seats.")]
+    workspaces: Annotated[list[ToRemove], doc("The workshop's present workspaces.")]
+    job: Annotated[JobAnswer | None, doc("The newest collect.")]
+    teardown: Annotated[JobAnswer | None, doc("The newest teardown.")]
