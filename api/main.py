@@ -60,9 +60,8 @@ log = logging.getLogger("atelier")
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API of one installation."""
     configured = settings or load_settings()
-    secrets = {Role.OPERATOR: configured.token, Role.WORKSHOP: configured.workshop.admin_password}
-    sessions = Sessions(configured.site.state_dir, secrets)
     password = configured.workshop.admin_password
+    sessions = Sessions(configured.site.state_dir, {Role.OPERATOR: configured.token, Role.WORKSHOP: password})
     admin_password = AdminPassword(password, Browsers(configured.token, password, configured.site.protocol))
     app = FastAPI(
         title="Atelier",
@@ -75,13 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    routers = (
-        *(projects.router, checkpoints.router, aliases.router, ports.router, jobs.router, system.router),
-        *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
-        workshop_teardown.router,
-        nodes.router,
-        visits.router,
-    )
+    parts = (projects, checkpoints, aliases, ports, jobs, system, events, session, egress, git, workshop, seats)
+    routers = [part.router for part in (*parts, workshop_teardown, nodes, visits)]
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

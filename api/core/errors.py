@@ -122,7 +122,7 @@ def error_body(code: Code, sentence: str, details: Mapping[str, object], message
     return dict(body)
 
 
-def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
+def error_response(error: AtelierError, *, of_project: bool = True) -> JSON:
     """Converts an AtelierError to the contract's answer; codes without a status become 500. ``of_project``: whether the
     core's field ``name`` is a project's."""
     details = {key: value for key, value in error.details.items() if key != "field"}
@@ -133,7 +133,7 @@ def error_response(error: AtelierError, headers: Mapping[str, str] | None = None
     code = _CODES.get(error.code, error.code)
     retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
     body = error_body(code, error.message, details, error.sentence)
-    return JSON(body, STATUS.get(code, 500), headers={**retry, **(headers or {})})
+    return JSON(body, STATUS.get(code, 500), headers=retry)
 
 
 def _clone_refused(error: AtelierError) -> JSON | None:

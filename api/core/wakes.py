@@ -98,10 +98,6 @@ class Wakes:
         self._waking[workspace_id] = _Waking(task, self._usual, share, time.monotonic())
         task.add_done_callback(lambda _: self._end(workspace_id))
 
-    def has(self, workspace_id: str) -> bool:
-        """Whether the workspace is being started by a visit."""
-        return workspace_id in self._waking
-
     def ids(self) -> frozenset[str]:
         """The ids of the workspaces that a visit is starting."""
         return frozenset(self._waking)

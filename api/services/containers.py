@@ -10,7 +10,6 @@ from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.containers.engines import open_engine
-from atelier.engine.client import Engine
 from atelier.host.ports import listening_ports
 from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, known_checkpoints
 from atelier.workspaces.kept_containers import kept_among, kept_longer, note_kept
@@ -71,11 +70,14 @@ def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
     name = settings.site.container_name(row.id)
     with closing(open_engine(settings.site, row.node, patience=_PATIENCE_SECONDS)) as engine:
         found = engine.sizes(f"atelier.instance={settings.site.instance}", f"atelier.workspace={row.id}")
-        checkpoints = _checkpoints(engine, settings, row)
+        tags = engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}")
+        checkpoints = [
+            found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id
+        ]
         taken = sum(engine.layer_size(checkpoint.tag) for checkpoint in checkpoints)
     if name not in found:
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.no_container"), field="projectId", value=row.id)
-    own, total = found[name].own, found[name].total
+    own, total, limit = found[name].own, found[name].total, settings.site.seat_disk or None
     return {
         "bytes": own,
         "totalBytes": total,
@@ -84,10 +86,9 @@ def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
         "checkpoints": len(checkpoints),
         "checkpointBytes": taken,
         "keptBytes": sum(found[former].own for former in kept_among(name, found)),
-        # None: no limit.
-        "limitBytes": settings.site.seat_disk or None,
-        "limitReadable": size(settings.site.seat_disk, " ") if settings.site.seat_disk else None,
-        "percent": round(100 * own / settings.site.seat_disk, 1) if settings.site.seat_disk else None,
+        "limitBytes": limit,
+        "limitReadable": size(limit, " ") if limit else None,
+        "percent": round(100 * own / limit, 1) if limit else None,
     }
 
 
@@ -100,11 +101,6 @@ def _all_checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
         if error.code is not Code.NODE_UNAVAILABLE:  # the registry has them, too
             raise
     return known_checkpoints(settings.site, row.id, local)
-
-
-def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Checkpoint]:
-    tags = engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}")
-    return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
 
 
 def _open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:

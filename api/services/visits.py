@@ -59,7 +59,7 @@ def wake_up(services: Services, row: Workspace, address: str) -> None:
 
 def wake_early(services: Services, row: Workspace, address: str) -> None:
     """Starts a sleeping workspace before its page is opened. The visit reports a refusal."""
-    if sleeps(services, row) and services.watcher.answers(row.node) and not services.wakes.has(row.id):
+    if sleeps(services, row) and services.watcher.answers(row.node) and row.id not in services.wakes.ids():
         with suppress(AtelierError):
             wake_up(services, row, address)
 

@@ -123,7 +123,7 @@ def test_runs_that_wait_for_a_silent_ide_hold_back_others_for_a_moment_only(monk
         many.begin("waits", PERSON, playbook)
         await asyncio.sleep(2 * wakes._GATHER_SECONDS)
         assert playbook.runs == []
-        await reached(lambda: not many.has("waits"), "its run beside the silent ones")
+        await reached(lambda: "waits" not in many.ids(), "its run beside the silent ones")
         await begun(2)
         await begun(3)
         # Not without end.
@@ -155,7 +155,7 @@ def test_starts_are_limited_by_address_and_by_workspace() -> None:
             except AtelierError as error:
                 assert error.code is Code.TOO_MANY_ATTEMPTS
                 return False
-            await reached(lambda: not few.has(id), "its run")
+            await reached(lambda: id not in few.ids(), "its run")
             return True
 
         assert [await begun("a", f"198.51.100.{number}") for number in range(4)] == [True, True, True, False]
