@@ -17,6 +17,7 @@ from atelier.database.workspace_store import new_id
 from atelier.egress.clients import write_client_map
 from fastapi import APIRouter, Header, HTTPException, Request, Response
 
+from ..auth.workspace_password import check_password
 from ..core.openapi import errors
 from ..core.responses import JSON, Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
@@ -139,7 +140,7 @@ async def delete_project(
     row = services.row(project_id)
     await _check_password(services, caller, "delete", row, body.password if body else None)
     await run_job(services, caller, "delete", [row.id])
-    services.passwords.forget(row.id)
+    services.wrong_passwords.forget(row.id)
     return {"success": True, "message": "Project deleted successfully", "projectId": row.id}
 
 
@@ -287,7 +288,7 @@ async def _check_password(
     if not row.password_protected:
         return
     try:
-        await asyncio.to_thread(services.passwords.check, row, password)
+        await asyncio.to_thread(check_password, row, password, services.wrong_passwords)
     except AtelierError as error:
         services.audit.write(caller.name, operation, row.id, f"refused: {error.code}")
         raise

@@ -35,6 +35,10 @@ def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
     return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
 
+def _none(jobs: Jobs, job: Job) -> Sequence[str]:
+    return ()
+
+
 def _finalize(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     """Marks unfinished workspaces as failed, with the reason, so that none stays ``creating``."""
     reason = ended.error.sentence if ended.error else Message("run_ended_before")
@@ -63,7 +67,6 @@ def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
 class Operation:
     """The action of a job. Its variables hold ids and hashes only: playbooks read everything else from the rows."""
 
-    name: str
     playbook: str
     lane: str = "interactive"
     variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
@@ -78,6 +81,10 @@ class Operation:
     # Additional time limit, per workspace and for the whole.
     seconds_each: float = 0
     seconds: float = 0
+
+
+def _of_all(jobs: Jobs, job: Job) -> Mapping[str, Any]:
+    return {"workspace_ids": list(job.project_ids), **job.variables}
 
 
 def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
@@ -116,7 +123,7 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     return _finalize(jobs, job, ended)
 
 
-def _of_several(name: str, playbook: str, module: str, *, seconds_each: float) -> Operation:
+def _of_several(playbook: str, module: str, *, seconds_each: float) -> Operation:
     """An operation whose ``module`` continues after a workspace fails, and leaves that one unchanged. The variables
     select the workspaces."""
 
@@ -124,11 +131,10 @@ def _of_several(name: str, playbook: str, module: str, *, seconds_each: float) -
         return _with_errors(_outcomes(jobs, job, ended), _errors(ended, module))
 
     return Operation(
-        name,
         playbook,
         "bulk",
         lambda _, job: job.variables,
-        unfinished=lambda *_: (),
+        unfinished=_none,
         finalize=outcomes,
         cancelable=False,
         needs_cleanup=True,
@@ -159,106 +165,73 @@ def _collected(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation("create", "workspace_create", "create"),
-        Operation("start", "workspace_start"),
-        Operation("stop", "workspace_stop"),
-        Operation("delete", "workspace_delete", cancelable=False),
-        Operation("password", "workspace_password", finalize=_passwords_set, cancelable=False, seconds_each=10),
-        Operation(
-            "checkpoint",
-            "workspace_checkpoint",
-            variables=_of_one_with_run("checkpoint_id"),
-            finalize=_checkpoint_taken,
-            needs_cleanup=True,
-        ),
-        Operation(
-            "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
-        ),
-        Operation("upgrade", "workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
-        _of_several(UPGRADE_ALL, "workspace_upgrade", "workspace_upgrade", seconds_each=600),
-        # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
-        Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
-        _of_several(DRAIN, "node_drain", "cluster_node", seconds_each=300),
-        Operation(
-            RELEASE,
-            "workspace_release",
-            variables=_of_one_with_run("release_id"),
-            finalize=_released,
-            needs_cleanup=True,
-            cancelable=False,
-        ),
-        Operation(
-            "clone",
-            "workspace_clone",
-            "bulk",
-            lambda _, job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
-            needs_cleanup=True,
-        ),
-        Operation("alias", "workspace_alias"),
-        Operation(
-            "rehearse",
-            "workshop_rehearse",
-            "bulk",
-            lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
-            finalize=_rehearsed,
-            needs_cleanup=True,
-        ),
-        # Sequential, so that seats are not removed during a collect.
-        Operation(
-            COLLECT,
-            "workshop_collect",
-            "bulk",
-            _of_those_left,
-            unfinished=lambda *_: (),
-            finalize=_collected,
-            needs_cleanup=True,
-            seconds_each=60,
-        ),
-        Operation(
-            TEARDOWN,
-            "workshop_teardown",
-            "bulk",
-            _of_those_left,
-            unfinished=lambda *_: (),
-            finalize=_outcomes,
-            cancelable=False,
-            needs_cleanup=True,
-            seconds_each=60,
-        ),
-        Operation("whitelist", "whitelist_set"),
-        Operation("repository", "repository_create"),
-        Operation(
-            "revive",
-            "workspace_revive",
-            variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
-            finalize=_revived,
-            seconds_each=10,
-        ),
-        Operation(
-            WAKE,
-            "workspace_revive",
-            # Some may wait long for workspaces whose IDE does not answer.
-            "wake",
-            variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
-            finalize=_woken,
-            seconds_each=10,
-        ),
-        # Not in the interactive lane, because DNS propagation may take minutes.
-        Operation("certificate", "certificate_renew", "create"),
-        Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),
-        Operation(
-            BACKUP,
-            "backup",
-            "backup",
-            lambda _, job: job.variables,
-            unfinished=lambda *_: (),
-            finalize=_outcomes,
-            needs_cleanup=True,
-            seconds=_BACKUP_SECONDS,
-        ),
-    )
+    "create": Operation("workspace_create", "create"),
+    "start": Operation("workspace_start"),
+    "stop": Operation("workspace_stop"),
+    "delete": Operation("workspace_delete", cancelable=False),
+    "password": Operation("workspace_password", finalize=_passwords_set, cancelable=False, seconds_each=10),
+    "checkpoint": Operation(
+        "workspace_checkpoint",
+        variables=_of_one_with_run("checkpoint_id"),
+        finalize=_checkpoint_taken,
+        needs_cleanup=True,
+    ),
+    "reset": Operation("workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False),
+    "upgrade": Operation("workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
+    UPGRADE_ALL: _of_several("workspace_upgrade", "workspace_upgrade", seconds_each=600),
+    # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
+    "move": Operation("workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
+    DRAIN: _of_several("node_drain", "cluster_node", seconds_each=300),
+    RELEASE: Operation(
+        "workspace_release",
+        variables=_of_one_with_run("release_id"),
+        finalize=_released,
+        needs_cleanup=True,
+        cancelable=False,
+    ),
+    "clone": Operation(
+        "workspace_clone",
+        "bulk",
+        lambda _, job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
+        needs_cleanup=True,
+    ),
+    "alias": Operation("workspace_alias"),
+    "rehearse": Operation(
+        "workshop_rehearse",
+        "bulk",
+        lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
+        finalize=_rehearsed,
+        needs_cleanup=True,
+    ),
+    # Sequential, so that seats are not removed during a collect.
+    COLLECT: Operation(
+        "workshop_collect",
+        "bulk",
+        _of_those_left,
+        unfinished=_none,
+        finalize=_collected,
+        needs_cleanup=True,
+        seconds_each=60,
+    ),
+    TEARDOWN: Operation(
+        "workshop_teardown",
+        "bulk",
+        _of_those_left,
+        unfinished=_none,
+        finalize=_outcomes,
+        cancelable=False,
+        needs_cleanup=True,
+        seconds_each=60,
+    ),
+    "whitelist": Operation("whitelist_set"),
+    "repository": Operation("repository_create"),
+    "revive": Operation("workspace_revive", variables=_of_all, finalize=_revived, seconds_each=10),
+    # Some may wait long for workspaces whose IDE does not answer.
+    WAKE: Operation("workspace_revive", "wake", _of_all, finalize=_woken, seconds_each=10),
+    # Not in the interactive lane, because DNS propagation may take minutes.
+    "certificate": Operation("certificate_renew", "create"),
+    "repair": Operation("reconcile", variables=lambda *_: {"repair": True}),
+    BACKUP: Operation("backup", "backup", needs_cleanup=True, seconds=_BACKUP_SECONDS),
 }
 
 

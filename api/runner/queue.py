@@ -115,7 +115,7 @@ class Queue:
         if ticket is None:
             raise AtelierError(Code.WORKSPACE_BUSY, Message("api.job_ended"), field="jobId")
         if ticket.begun and not ticket.operation.cancelable:
-            begun = Message("api.job_begun", operation=ticket.operation.name)
+            begun = Message("api.job_begun", operation=ticket.job.operation)
             raise AtelierError(Code.WORKSPACE_BUSY, begun, field="jobId")
         ticket.canceled.set()
         if not ticket.begun:

@@ -24,7 +24,6 @@ from ..auth.audit import Audit
 from ..auth.browsers import Browsers
 from ..auth.hashing import Hashing
 from ..auth.sessions import Sessions
-from ..auth.workspace_password import PasswordCheck
 from ..core.event_streams import Streams
 from ..core.password_batcher import PasswordBatcher
 from ..core.rate_limit import Limiter
@@ -42,8 +41,9 @@ from ..settings import Settings
 from .claim_batcher import ClaimBatcher, out_of_reach
 from .presenter import Presenter
 
-# Maximum failed attempts per address and minute.
+# Maximum failed attempts per minute: per address, and per workspace.
 _WRONG_TOKENS = 10
+_WRONG_PASSWORDS = 10
 # Maximum changes of a workspace's shared ports per minute. Each writes the gateway's table.
 _SHARES = 10
 _SEAT_THREADS = 8
@@ -77,7 +77,8 @@ class Services:
         self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
         self.disk = DiskGauge(site)
         self.presenter = Presenter(settings, self.watcher, self.sampler, reads)
-        self.passwords = PasswordCheck()
+        # Wrong passwords of workspaces, by id.
+        self.wrong_passwords = Limiter(_WRONG_PASSWORDS, "too_many.passwords")
         self.sign_ins = Limiter(_WRONG_TOKENS, "too_many.tokens")
         # Port share changes by participants, by workspace.
         self.shares = Limiter(_SHARES, "too_many.port_changes")

@@ -26,7 +26,8 @@ from atelier.host.ports import listening_ports
 from support import open_store, order, refused, row
 
 from api.auth.alias_auth import AliasAuth
-from api.auth.workspace_password import PasswordCheck
+from api.auth.workspace_password import check_password
+from api.core.rate_limit import Limiter
 
 
 @pytest.mark.parametrize("subdomain", ["abc", "demo-7", "a" + "b" * 31, "cafe-1", "abcdefabcdeg"])
@@ -155,11 +156,11 @@ def test_a_burst_of_guesses_is_looked_at_one_by_one() -> None:
     assert (found.count(401), found.count(429)) == (10, 14)
     assert auth.admission(alias, header("guest", "guests-only"), "2001:db8:0:1::1") == 204
 
-    passwords, seat = PasswordCheck(), row(password_hash=hash_password("guests-only"))
+    wrong, seat = Limiter(10, "too_many.passwords"), row(password_hash=hash_password("guests-only"))
 
     def guess(number: int) -> Code:
         with pytest.raises(AtelierError) as error:
-            passwords.check(seat, f"guess {number}")
+            check_password(seat, f"guess {number}", wrong)
         return error.value.code
 
     with ThreadPoolExecutor(24) as guessers:

@@ -37,8 +37,8 @@ def store(tmp_path: Path) -> Iterator[WorkspaceStore]:
 
 def made(store: WorkspaceStore) -> Queue:
     empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "finalize": lambda *_: []}
-    stop = Operation("stop", "workspace_stop", **empty)
-    create = Operation("create", "workspace_create", "create", **empty)
+    stop = Operation("workspace_stop", **empty)
+    create = Operation("workspace_create", "create", **empty)
     settings = SimpleNamespace(
         playbooks=Path("/"),
         inventory=Path("/"),

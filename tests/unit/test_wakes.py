@@ -139,7 +139,7 @@ def test_runs_that_wait_for_a_silent_ide_hold_back_others_for_a_moment_only(monk
 
 def test_starts_by_visits_take_no_place_of_what_people_wait_for() -> None:
     wake = OPERATIONS["wake"].lane
-    assert [operation.name for operation in OPERATIONS.values() if operation.lane == wake] == ["wake"]
+    assert [name for name, operation in OPERATIONS.items() if operation.lane == wake] == ["wake"]
     assert queue._LANES[wake] >= wakes._MOST_RUNS
     assert {operation.lane for operation in OPERATIONS.values()} == queue._LANES.keys()
 
