@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
-from atelier.common.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -173,8 +173,7 @@ def _check_body(scope: Scope, headers: Headers, most: int) -> None:
     if scope["method"] in _CHANGING and has_body:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
-            message = Message("api.content_type", kind=kind[:60])
-            raise AtelierError(Code.VALIDATION_ERROR, message, field="Content-Type")
+            raise invalid("api.content_type", "Content-Type", kind=kind[:60])
 
 
 def is_page(path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from atelier.common.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, invalid
 from atelier.common.messages import Message
 from atelier.common.models import Limits, Status, Workspace
 from atelier.common.passwords import hash_password
@@ -175,11 +175,7 @@ async def change_password(
     """Sets another password, or removes it. A running IDE takes it at once."""
     row = services.row(project_id)
     if (body.new_password is None) is not bool(body.remove_password):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.exactly_one", names="newPassword, removePassword: true"),
-            field="newPassword",
-        )
+        raise invalid("input.exactly_one", "newPassword", names="newPassword, removePassword: true")
     await _check_password(services, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
@@ -202,7 +198,7 @@ async def clone_project(
     """Starts the creation of clones, all reserved or none, and answers at once. The job has the progress."""
     source = services.row(project_id)
     if source.status is Status.CREATING:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
+        raise invalid("api.source_being_made", "projectId")
     labels = await asyncio.to_thread(services.engines.node_labels, body.nodes or (), source.node_labels)
     source = source._replace(node_labels=labels)
     password_hash = await _hashed(body.password)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 
-from atelier.common.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from fastapi import APIRouter, Request, Response
 
@@ -27,8 +27,7 @@ router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Checks the token or the workshop's password, and sets a session cookie, valid for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
-        message = Message("input.exactly_one", names="token, workshopPassword")
-        raise AtelierError(Code.VALIDATION_ERROR, message, field="token")
+        raise invalid("input.exactly_one", "token", names="token, workshopPassword")
     role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
     try:
         if body.token is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from atelier.common.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from atelier.common.passwords import generate_password, hash_password
 from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
@@ -171,7 +171,7 @@ async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: 
     seats = services.read_claims.seats()
     source = wanted.project_id or next((seat.cloned_from for seat in seats if seat.cloned_from), None)
     if source is None:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("api.nothing_to_rehearse"), field="projectId")
+        raise invalid("api.nothing_to_rehearse", "projectId")
     row = services.row(source)
     if not caller.operator and row not in services.read_claims.members():
         # Its clones would be open to everybody who knows their addresses.

@@ -77,8 +77,9 @@ class ClaimBatcher:
         failed = self._failed.get(id)
         if failed is not None and failed.claimed_at != claim.claimed_at:
             failed = None
-        if failed is not None and time.monotonic() < failed.again_at:
-            raise _later(failed)
+        if failed is not None and (left := failed.again_at - time.monotonic()) > 0:
+            wait, error = int(left) + 1, failed.error
+            raise AtelierError(error.code, error.message, remedy=Message("api.try_later", wait=wait), retry_after=wait)
         self._at.add(id)
         try:
             yield True
@@ -92,10 +93,3 @@ class ClaimBatcher:
             self._failed.pop(id, None)
         finally:
             self._at.discard(id)
-
-
-def _later(failed: _Failed) -> AtelierError:
-    wait = int(failed.again_at - time.monotonic()) + 1
-    return AtelierError(
-        failed.error.code, failed.error.message, remedy=Message("api.try_later", wait=wait), retry_after=wait
-    )

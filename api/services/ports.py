@@ -82,11 +82,8 @@ async def _prove_ownership(services: Services, row: Workspace, password: str | N
     if status == 429:
         raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message("too_many.passwords", wait=60), retry_after=60)
     if status != 204:
-        raise AtelierError(
-            Code.INVALID_WORKSPACE_PASSWORD,
-            Message("api.wrong_workspace_password"),
-            remedy=Message("api.share_with_password"),
-        )
+        wrong, remedy = Message("api.wrong_workspace_password"), Message("api.share_with_password")
+        raise AtelierError(Code.INVALID_WORKSPACE_PASSWORD, wrong, remedy=remedy)
 
 
 def basic(password: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from atelier.common.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
 from atelier.common.timestamps import timestamp
@@ -78,7 +78,7 @@ async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) 
 async def upgrade_several(services: Services, caller: Caller, body: UpgradeProjects) -> Job:
     """Upgrades the workspaces of a group, or all. Raises VALIDATION_ERROR; PROJECT_NOT_FOUND for an empty group."""
     if (body.group is None) is not body.all:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("api.upgrade_which"), field="group")
+        raise invalid("api.upgrade_which", "group")
     services.require_docker()
     rows = [row for row in services.reads.all() if body.all or row.group == body.group]
     if not rows and not body.all:

@@ -33,12 +33,12 @@ async def collected(services: Services) -> Collected:
     folder = _folder(services)
     entries = await asyncio.to_thread(read_manifest, folder)
     rows = _members(services)
-    faults = await asyncio.to_thread(_faults, folder, entries, rows)
+    missing = await asyncio.to_thread(_missing, folder, entries, rows)
     return {
         "success": True,
         "seats": [_seat(entry) for entry in entries.values()],
         "workspaces": [
-            {"projectId": row.id, "projectName": row.name, "isBase": _is_base(row), "collected": row.id not in faults}
+            {"projectId": row.id, "projectName": row.name, "isBase": _is_base(row), "collected": row.id not in missing}
             for row in rows
         ],
         "job": _newest_view(services, COLLECT),
@@ -63,7 +63,9 @@ async def tear_down(services: Services, caller: Caller, wanted: TearDown) -> Job
     folder = _folder(services)
     if wanted.collected != "ignore":
         entries = await asyncio.to_thread(read_manifest, folder)
-        _refuse_missing(await asyncio.to_thread(_faults, folder, entries, rows), rows)
+        missing = await asyncio.to_thread(_missing, folder, entries, rows)
+        if missing:
+            raise _not_collected(list(missing.values()), len(rows))
     variables = {"confirm": True, "collected": wanted.collected or ""}
     return await _begin(services, caller, TEARDOWN, rows, variables)
 
@@ -73,11 +75,8 @@ async def _begin(
 ) -> JobBegun:
     under_way = next((job for job in services.read_jobs.unfinished() if job.operation in (COLLECT, TEARDOWN)), None)
     if under_way is not None:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            Message("api.ending_under_way", operation=under_way.operation, job=under_way.id),
-            job=under_way.id,
-        )
+        message = Message("api.ending_under_way", operation=under_way.operation, job=under_way.id)
+        raise AtelierError(Code.WORKSPACE_BUSY, message, job=under_way.id)
     if not rows:
         raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=services.settings.workshop.group))
     ids = [row.id for row in rows]
@@ -102,22 +101,16 @@ def _folder(services: Services) -> Path:
     return folder_of(services.settings.site.state_dir, services.settings.workshop.group)
 
 
-def _faults(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
-    """The workspaces whose work is not archived, with the reason, by id. The playbook itself reads the archives, and
-    checks for newer work, before it removes anything."""
-    found = {row.id: fault_of(folder, entries.get(row.id), read=False) for row in rows}
-    return {id: fault for id, fault in found.items() if fault}
+def _missing(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
+    """Names of the workspaces whose work is not archived, by id. The playbook itself reads the archives, and checks for
+    newer work, before it removes anything."""
+    return {row.id: row.name for row in rows if fault_of(folder, entries.get(row.id), read=False)}
 
 
-def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> None:
-    missing = [row.name for row in rows if row.id in faults]
-    if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise AtelierError(
-            Code.NOT_COLLECTED,
-            Message("api.not_collected", missing=len(missing), total=len(rows), names=shown),
-            missing=missing,
-        )
+def _not_collected(names: Sequence[str], total: int) -> AtelierError:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    message = Message("api.not_collected", missing=len(names), total=total, names=shown)
+    return AtelierError(Code.NOT_COLLECTED, message, missing=names)
 
 
 def _newest_view(services: Services, operation: str) -> JobAnswer | None:
