@@ -56,10 +56,8 @@ class BackupSchedule:
             "backup_create": False,
         }
         self._failed_at = _now()
-        job, end = await start_job(services, _CALLER, BACKUP, [], variables)
+        _, end = await start_job(services, _CALLER, BACKUP, [], variables)
         ended = await end
-        # A job without workspaces has no line otherwise.
-        services.audit.write(_CALLER.name, BACKUP, None, ended.outcome, job.id)
         if ended.error is None:
             self._failed_at = None
             return

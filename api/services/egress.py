@@ -16,9 +16,8 @@ from atelier.egress.whitelist import WhitelistMode
 from atelier.recordings.folders import Recorded, recorded_anywhere
 
 from ..auth.middleware import Caller
-from ..runner.operations import raise_for
 from ..schemas.egress import WhitelistChanged
-from .jobs import start_job
+from .jobs import run_job
 from .services import Services
 
 
@@ -61,10 +60,7 @@ async def change_whitelist(
     state_dir = services.settings.site.state_dir
     await asyncio.to_thread(live_configuration, state_dir)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
-    job, _ = await start_job(services, caller, "whitelist", [], variables)
-    ended = await services.queue.first_result(job.id)
-    services.audit.write(caller.name, "whitelist", None, ended.outcome, job.id)
-    raise_for(ended)
+    ended = await run_job(services, caller, "whitelist", [], variables)
     if group is None:
         domains = (await asyncio.to_thread(live_configuration, state_dir)).entries
     else:

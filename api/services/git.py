@@ -36,9 +36,7 @@ async def create_repository(services: Services, caller: Caller, wanted: Reposito
         "repository_private": bool(wanted.private),
     }
     job, _ = await start_job(services, caller, "repository", [], variables)
-    ended = await services.queue.first_result(job.id)
-    services.audit.write(caller.name, "repository", None, ended.outcome, job.id)
-    raise_for(ended)
+    raise_for(await services.queue.first_result(job.id))
     made = await asyncio.to_thread(forge.repository, wanted.name)
     if made is None:
         raise AtelierError(

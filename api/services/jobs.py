@@ -12,12 +12,14 @@ from atelier.database.job_store import Job
 
 from ..auth.middleware import Caller
 from ..runner.adapter import Ended
-from ..runner.operations import raise_for
+from ..runner.operations import BACKUP, raise_for
 from ..schemas.jobs import JobAnswer, JobSeat
 from .services import Services
 
 # The event of a cancelled job.
 CANCELING = "canceling"
+# Jobs without a workspace that the audit log has a line of.
+_AUDITED = ("whitelist", "repository", BACKUP)
 
 
 async def run_job(
@@ -81,7 +83,8 @@ def submit(
     secrets: Mapping[str, str] | None = None,
     outcome: Ended | None = None,
 ) -> asyncio.Future[Ended]:
-    """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
+    """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace, and for
+    some jobs without one."""
     # Read before the run, because deleted workspaces are on no machine afterwards.
     places = {id: place for id in job.project_ids if (place := services.place(id))}
     future = services.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
@@ -93,9 +96,10 @@ def submit(
         record = services.read_jobs.find(job.id)
         failed = {seat["projectId"] for seat in (record.seats if record else ()) if seat["status"] == "error"}
         more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
-        for id in job.project_ids:
+        ids: Sequence[str | None] = job.project_ids or ([None] if job.operation in _AUDITED else [])
+        for id in ids:
             here = "error" if ended.error is None and id in failed else ended.outcome
-            place = services.place(id) or places.get(id)
+            place = (services.place(id) or places.get(id)) if id else None
             where = {"node": place} if place else {}
             services.audit.write(caller.name, job.operation, id, here, job.id, **where, **more)
 

@@ -22,7 +22,6 @@ from api.background import backup_schedule
 from api.background.backup_schedule import BackupSchedule, is_due
 from api.background.metrics import _backup
 from api.runner.adapter import Ended
-from api.services import jobs
 from api.settings import Backup
 
 NOON = datetime(2027, 3, 1, 12, 0, 10).astimezone()
@@ -74,20 +73,20 @@ class World:
         )
         self.services: Any = SimpleNamespace(
             settings=SimpleNamespace(backup=backup, site=SimpleNamespace(state_dir=state_dir)),
-            read_jobs=SimpleNamespace(unfinished=lambda: self.open),
+            read_jobs=SimpleNamespace(unfinished=lambda: self.open, find=lambda _: None),
+            queue=SimpleNamespace(submit=self._submit),
             jobs=SimpleNamespace(create=self._create),
             audit=SimpleNamespace(write=lambda *words: self.told.append(words)),
             watcher=SimpleNamespace(available=True),
         )
         monkeypatch.setattr(backup_schedule, "_now", lambda: self.moment)
-        monkeypatch.setattr(jobs, "submit", self._submit)
         self.schedule = BackupSchedule(self.services)
 
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> Any:
         assert (operation, ids, caller) == ("backup", [], "schedule")
         self.asked.append(variables)
         self.meanwhile()
-        return SimpleNamespace(id="5e7a")
+        return SimpleNamespace(id="5e7a", operation=operation, project_ids=ids, variables=variables)
 
     def _submit(self, *_: object, **__: object) -> asyncio.Future[Ended]:
         done = asyncio.get_running_loop().create_future()

@@ -22,10 +22,12 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from support import NETWORKS, ROOMY, order
 
+from api.auth.middleware import Caller
 from api.runner import queue as queue_module
 from api.runner.adapter import Ended
 from api.runner.operations import DRAIN, OPERATIONS, Operation
 from api.runner.queue import Queue
+from api.services.jobs import start_job
 from tests.waiting import reached, still_waits
 
 
@@ -48,7 +50,8 @@ def made(store: WorkspaceStore) -> Queue:
         reset_keep_hours=1,
     )
     docker = SimpleNamespace(available=True, outages=0)
-    return Queue(settings, Jobs(store), {"stop": stop, "create": create}, docker)  # type: ignore[arg-type]
+    operations = {"stop": stop, "create": create, "whitelist": stop, "repair": stop}
+    return Queue(settings, Jobs(store), operations, docker)  # type: ignore[arg-type]
 
 
 def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
@@ -103,6 +106,36 @@ def test_only_a_docker_outage_makes_a_job_run_again(
         assert not ends
         assert id_of(first.error.message) == ("docker_went_away" if runs > 1 else id_of(error.message))
         await queue.drain()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("operation", "lines"), [("whitelist", 1), ("repair", 0)])
+def test_the_audit_log_has_the_end_of_a_job_without_a_workspace(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, operation: str, lines: int
+) -> None:
+    """Not the news that Docker went away in the middle, which its caller gets."""
+    away = Place("unix:///run/docker.sock").unreachable("ConnectionError")
+    ends = [Ended("failed", {}, away), Ended("successful", {})]
+    monkeypatch.setattr(queue_module, "execute", lambda *_: ends.pop(0))
+    monkeypatch.setattr(queue_module, "_LOOK_SECONDS", 0.01)
+    jobs, written = Jobs(store), []
+
+    async def scenario() -> None:
+        services: Any = SimpleNamespace(
+            jobs=jobs,
+            read_jobs=jobs,
+            queue=made(store),
+            place=lambda _: None,
+            audit=SimpleNamespace(write=lambda *line: written.append(line)),
+        )
+        job, end = await start_job(services, Caller("127.0.0.1", "loopback"), operation, [])
+        first = await services.queue.first_result(job.id)
+        assert first.error is not None
+        assert written == []
+        await asyncio.wait_for(end, 10)
+        assert written == [("loopback", operation, None, "successful", job.id)] * lines
+        await services.queue.drain()
 
     asyncio.run(scenario())
 
