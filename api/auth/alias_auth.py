@@ -64,19 +64,16 @@ class AliasAuth:
         except AtelierError:
             self._wrong_beside_right.count(key)
             return 429
-        self._remember(digest)
-        return 204
-
-    def _is_remembered(self, digest: bytes) -> bool:
-        with self._turn:
-            return time.monotonic() - self._right.get(digest, -_REMEMBERED_SECONDS) < _REMEMBERED_SECONDS
-
-    def _remember(self, digest: bytes) -> None:
         with self._turn:
             self._right[digest] = time.monotonic()
             self._right.move_to_end(digest)
             if len(self._right) > _REMEMBERED:
                 self._right.popitem(last=False)
+        return 204
+
+    def _is_remembered(self, digest: bytes) -> bool:
+        with self._turn:
+            return time.monotonic() - self._right.get(digest, -_REMEMBERED_SECONDS) < _REMEMBERED_SECONDS
 
 
 def credentials(authorization: str) -> tuple[str, str]:

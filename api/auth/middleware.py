@@ -98,7 +98,8 @@ class AuthMiddleware:
 
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
         host = headers.get("host", "").lower()
-        if _bare(host) not in self._settings.allowed_hosts:
+        named = _HOST.fullmatch(host)
+        if named is None or named[1] not in self._settings.allowed_hosts:
             raise AtelierError(Code.FORBIDDEN, Message("api.foreign_host"))
         own = f"{self._settings.site.protocol}://{host}"
         if scope["method"] in _CHANGING and not _is_from(own, headers):
@@ -168,7 +169,7 @@ def largest_body(caller: Caller, path: str) -> int:
 def _check_body(scope: Scope, headers: Headers, most: int) -> None:
     length = headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length) > most:
-        raise _too_large(most)
+        raise AtelierError(Code.PAYLOAD_TOO_LARGE, Message("api.body_too_large", most=most // 1024))
     has_body = length != "0" or "transfer-encoding" in headers
     if scope["method"] in _CHANGING and has_body:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -192,16 +193,6 @@ def _is_asked_for(headers: Headers) -> bool:
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return True
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-
-
-def _bare(host: str) -> str:
-    """The name in a lower-case Host header, without port; nothing when it is not one."""
-    match = _HOST.fullmatch(host)
-    return match[1] if match else ""
-
-
-def _too_large(most: int) -> AtelierError:
-    return AtelierError(Code.PAYLOAD_TOO_LARGE, Message("api.body_too_large", most=most // 1024))
 
 
 def _limited(receive: Receive, headers: Headers, most: int) -> Receive:

@@ -136,13 +136,6 @@ def error_response(error: AtelierError, *, of_project: bool = True) -> JSON:
     return JSON(body, STATUS.get(code, 500), headers=retry)
 
 
-def _clone_refused(error: AtelierError) -> JSON | None:
-    """A clone's refusals as the contract has them: 400, one sentence for all causes, the cause in ``message``."""
-    if STATUS.get(error.code) not in (400, 409):
-        return None
-    return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
-
-
 def validation_response(
     errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False, of_project: bool = True
 ) -> JSON:
@@ -183,8 +176,10 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     @app.exception_handler(AtelierError)
     async def atelier_error(request: Request, error: AtelierError) -> JSON:
-        refused = _clone_refused(error) if _is_clone(request) else None
-        return refused or error_response(error, of_project=_is_of_project(request))
+        if _is_clone(request) and STATUS.get(error.code) in (400, 409):
+            # As the contract has it: one status and sentence for all causes, the cause in ``message``.
+            return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
+        return error_response(error, of_project=_is_of_project(request))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSON:

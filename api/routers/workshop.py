@@ -93,7 +93,8 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: Curren
         services.claim_batcher.limiter.count(caller.address)
     if settings.end is not None and services.clock.now() >= settings.end:
         return _refused(services, caller, AtelierError(Code.WORKSHOP_OVER, Message("claim.over")))
-    if not _is_code(settings.access_code, body.access_code):
+    code = settings.access_code
+    if code and not hmac.compare_digest((body.access_code or "").encode(), code.encode()):
         # First of all: without the code nothing is revealed about participants.
         wrong = AtelierError(Code.WRONG_ACCESS_CODE, Message("claim.wrong_code"), field="accessCode")
         return _refused(services, caller, wrong)
@@ -141,16 +142,14 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     too. If this fails, the seat cannot be claimed until it is started or reset. Requires the admin password."""
     row = services.row(project_id)
     workshop = services.settings.workshop
-    released: list[Claim] = []
-
-    def release() -> None:
-        released.append(services.claim_batcher.claims.release(row.id))
-
+    claims, released = services.claim_batcher.claims, list[Claim]()
     variables = {"release_files": RESET_FILES if workshop.reset_on_release else KEEP_FILES}
     if workshop.generate_passwords:
         variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
     # The job is stored before the claim ends. Until it has ended, the seat cannot be claimed.
-    ended = await run_job(services, caller, RELEASE, [row.id], variables, release)
+    ended = await run_job(
+        services, caller, RELEASE, [row.id], variables, lambda: released.append(claims.release(row.id))
+    )
     result = ended.results.get("workspace_release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
     return {
@@ -233,10 +232,6 @@ async def _seat_with_password(services: Services, caller: Caller, claim: Claim) 
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     wake_claimed(services, claim, caller.address)
     return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
-
-
-def _is_code(code: str, given: str | None) -> bool:
-    return not code or hmac.compare_digest((given or "").encode(), code.encode())
 
 
 def _refused(services: Services, caller: Caller, error: AtelierError, seat: ClaimedSeat | None = None) -> JSON:

@@ -208,7 +208,9 @@ class Queue:
             if not is_engine_away(ended.error) and self._docker.outages == outages:
                 break
             if not ticket.first_result.done():
-                ticket.first_result.set_result(_stalled(ticket.job))
+                id = ticket.job.id
+                error = AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker_went_away", job=id), job=id)
+                ticket.first_result.set_result(Ended("error", {}, error))
             await asyncio.to_thread(self._note, ticket.job, Note(Message("step.awaiting_docker")))
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
@@ -304,11 +306,6 @@ def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
     if error is None or error.id != "task_said" or not failed:
         return error
     return Message("seats_failed", failed=failed, count=len(seats))
-
-
-def _stalled(job: Job) -> Ended:
-    error = AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker_went_away", job=job.id), job=job.id)
-    return Ended("error", {}, error)
 
 
 def _canceled(id: str) -> Ended:
