@@ -187,14 +187,10 @@ def load_settings(path: Path | None = None) -> Settings:
         raw_site=raw["atelier_site"],
         token=token,
     )
-    _check_backup(made.backup)
-    return made
-
-
-def _check_backup(backup: Backup) -> None:
-    if backup.clock_times and not backup.repository:
+    if made.backup.clock_times and not made.backup.repository:
         raise ValueError("atelier_backup_times is set without atelier_backup_repository: set both, or neither")
-    keep_options(backup.keep)
+    keep_options(made.backup.keep)
+    return made
 
 
 def _clock_time(text: str) -> time:

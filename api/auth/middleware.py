@@ -108,9 +108,7 @@ class AuthMiddleware:
         if _READ.fullmatch(path) and not _is_asked_for(headers):
             raise AtelierError(Code.FORBIDDEN, Message("api.foreign_read"))
         caller = self._caller(headers)
-        if caller.operator or path.rstrip("/") in _PUBLIC or is_page(path.rstrip("/") or "/"):
-            return caller
-        if _BY_SEAT_PASSWORD.fullmatch(path):
+        if caller.operator or _is_for_all(path) or is_page(path.rstrip("/") or "/"):
             return caller
         if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
@@ -162,8 +160,11 @@ class AuthMiddleware:
 def largest_body(caller: Caller, path: str) -> int:
     """The maximum size of a request's body in bytes."""
     is_known = caller.operator or caller.workshop_admin
-    is_open = path.rstrip("/") in _PUBLIC or _BY_SEAT_PASSWORD.fullmatch(path) is not None
-    return _LARGEST_OF_STRANGERS if is_open and not is_known else LARGEST_BODY
+    return LARGEST_BODY if is_known or not _is_for_all(path) else _LARGEST_OF_STRANGERS
+
+
+def _is_for_all(path: str) -> bool:
+    return path.rstrip("/") in _PUBLIC or _BY_SEAT_PASSWORD.fullmatch(path) is not None
 
 
 def _check_body(scope: Scope, headers: Headers, most: int) -> None:
