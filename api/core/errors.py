@@ -97,6 +97,7 @@ _FINDINGS: Mapping[str, tuple[str, ...]] = {
     "model_type": ("input.no_object",),
     "dict_type": ("input.no_object",),
     "string_type": ("input.no_text",),
+    "string_unicode": ("input.half_character",),
     "int_type": ("input.no_integer",),
     "int_parsing": ("input.no_integer",),
     "int_from_float": ("input.no_integer",),

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from .common import Body, Coded, Success, eg, example
+from .fields import Text
 from .projects import StartedProject
 
 
@@ -47,7 +48,7 @@ class MoveProject(Body):
 
     model_config = example({"node": "beta"})
 
-    node: str | None = None
+    node: Text | None = None
     origin: Annotated[Literal["machine", "checkpoint", "checkpoint_or_base"] | None, Field(alias="from")] = None
 
 

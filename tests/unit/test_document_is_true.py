@@ -30,14 +30,17 @@ from atelier.workshop.idle_policy import extend
 from atelier.workshop.manifest import Entry, folder_of, write_manifest
 from atelier.workshop.rehearsal import Limit, Verdict
 from atelier.workspaces import disk_limits
+from pydantic import ValidationError
 from support import order, site
 
+from api.core.errors import validation_response
 from api.main import create_app
 from api.monitoring import git_server
 from api.monitoring.docker_events import _Follower
 from api.runner import queue
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS, VERDICT
+from api.schemas.common import Body
 from api.services import containers as containers_service
 from api.services import git
 from api.services.services import Services
@@ -366,3 +369,20 @@ def test_what_is_not_documented_at_all(
 ) -> None:
     with pytest.raises(AssertionError, match=why):
         world.documented.check(method, path, status, kind, body)
+
+
+def test_no_field_of_a_body_takes_half_a_character() -> None:
+    """It could not be sent back: JSON is UTF-8. Its refusal has a code of the API, for the reader's language."""
+    told: dict[str, str | None] = {}
+    for body in Body.__subclasses__():
+        for name, field in body.model_fields.items():
+            key = field.alias or name
+            told[f"{body.__name__}.{name}"] = None
+            try:
+                body.model_validate({key: "\ud800"})
+            except ValidationError as refused:
+                faults = [fault for fault in refused.errors() if fault["loc"][:1] == (key,)]
+                details = json.loads(bytes(validation_response(faults).body))["codes"]["details"]
+                told[f"{body.__name__}.{name}"] = next(iter(details.values()))["id"]
+    assert {name: code for name, code in told.items() if code in (None, "input.invalid")} == {}
+    assert told["MoveProject.node"] == "input.half_character"
