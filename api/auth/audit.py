@@ -140,7 +140,7 @@ class Audit:
         self._refusals.append(*(self._entry(workspace=None, **kind.entry, count=kind.count) for kind in counted))
 
     def _entry(
-        self, who: object, what: object, workspace: str | None, outcome: object, job: str | None = None, **more: object
+        self, who: object, what: object, workspace: str | None, outcome: object, job: object = None, **more: object
     ) -> dict[str, object]:
         self._sequence += 1
         entry = {"at": now(), "who": who, "what": what, "workspace": workspace, "outcome": outcome, "job": job}
