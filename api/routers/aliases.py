@@ -91,9 +91,9 @@ async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:
 
 
 async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool = False) -> OneAlias:
-    given = {"user": wanted.user, "password_hash": wanted.password_hash}
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
-    variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
+    if wanted.user is not None:
+        variables |= {"alias_user": wanted.user, "alias_password_hash": wanted.password_hash}
     # The row is written here, in one transaction; the playbook finds it in its final state and updates the gateway.
     reserve = partial(put_alias, services.store, wanted, new=new)
     await run_job(services, caller, "alias", [wanted.workspace_id], variables, reserve)

@@ -86,11 +86,11 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: Curren
     settings = services.settings.workshop
     if caller.name != "loopback":
         try:
-            services.claim_batcher.limiter.check(caller.address)
+            services.claim_tries.check(caller.address)
         except AtelierError as error:
             services.audit.refuse(caller, "claim", error.code)
             raise
-        services.claim_batcher.limiter.count(caller.address)
+        services.claim_tries.count(caller.address)
     if settings.end is not None and services.clock.now() >= settings.end:
         return _refused(services, caller, AtelierError(Code.WORKSHOP_OVER, Message("claim.over")))
     code = settings.access_code

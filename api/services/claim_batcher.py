@@ -15,7 +15,6 @@ from atelier.database.claims import Claim, ClaimResult, Claims, Participant
 from atelier.database.workspace_store import WorkspaceStore
 
 from ..core.batcher import Batcher, Waiting
-from ..core.rate_limit import Limiter
 
 # A seat whose password cannot be set is retried after 10 s, then 30 s, and so on up to ten minutes, so that repeated
 # claims do not create a job each.
@@ -42,11 +41,8 @@ class ClaimBatcher:
     """Claims that arrive during a transaction share the next one, so the last of two hundred waits for a few disk
     writes, not two hundred."""
 
-    def __init__(
-        self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_pending: bool
-    ) -> None:
+    def __init__(self, claims: Claims, leaving: Callable[[], Collection[str]], *, password_pending: bool) -> None:
         self.claims = claims
-        self.limiter = limiter
         self._leaving = leaving
         self._password_pending = password_pending
         self._batcher: Batcher[Participant, ClaimResult] = Batcher("claims", self._serve)

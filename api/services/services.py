@@ -86,9 +86,9 @@ class Services:
         self.activities = Activities(site, self.watcher)
         # For queries about one seat that a caller waits for.
         self.seat_threads = SeatThreads(_SEAT_THREADS, "seats")
+        self.claim_tries = Limiter(workshop.claims_per_minute, "too_many.claims")
         self.claim_batcher = ClaimBatcher(
             Claims(store, workshop.group, workshop.seats_per, settings.wake_on_visit),
-            Limiter(workshop.claims_per_minute, "too_many.claims"),
             lambda: leaving(self.jobs) | out_of_reach(store, self.watcher.answers),
             password_pending=workshop.generate_passwords,
         )

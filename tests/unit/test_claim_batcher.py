@@ -13,7 +13,6 @@ from atelier.database.claims import Claim, Claims, ClaimStatus, Occupancy, Parti
 from atelier.database.placement import Machine
 from support import open_store, order
 
-from api.core.rate_limit import Limiter
 from api.services import claim_batcher
 from api.services.claim_batcher import ClaimBatcher, out_of_reach
 
@@ -37,7 +36,7 @@ class Day:
     """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
 
     def __init__(self) -> None:
-        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, "too_many.claims"), tuple, password_pending=True)
+        self.batcher = ClaimBatcher(cast(Claims, None), tuple, password_pending=True)
         self.jobs = 0
 
     def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:
