@@ -80,13 +80,13 @@ def test_sessions_end_by_the_time_that_passed(tmp_path: Path, monkeypatch: pytes
     kept = Sessions(tmp_path, SECRETS)
     id = kept.open(Role.OPERATOR)
     machine.jump = jump
-    assert kept.find(Role.OPERATOR, id) is not None
+    assert kept.is_open(Role.OPERATOR, id)
     # After a restart the file has the clock's time only; nobody gets more than the lifetime by it.
     again = Sessions(tmp_path, SECRETS)
-    assert (again.find(Role.OPERATOR, id) is not None) is (jump < 0)
+    assert again.is_open(Role.OPERATOR, id) is (jump < 0)
     machine.passed = LIFETIME_SECONDS + 1
-    assert kept.find(Role.OPERATOR, id) is None
-    assert again.find(Role.OPERATOR, id) is None
+    assert not kept.is_open(Role.OPERATOR, id)
+    assert not again.is_open(Role.OPERATOR, id)
 
 
 def test_lists_keep_their_order_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
