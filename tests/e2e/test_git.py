@@ -76,7 +76,7 @@ def test_nothing_is_lost_at_the_end(
 
     refused = play("workshop_teardown", confirm=True)
     assert refused.returncode != 0
-    assert "Run workshop_collect first" in refused.stdout
+    assert "Run workshop_collect" in refused.stdout
     stopped = seats[-1]
     assert api.post(f"/projects/{stopped['id']}/stop").status_code == 200
     collected = play("workshop_collect")
