@@ -31,7 +31,7 @@ from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..monitoring.disk_gauge import Figures, Space
 from ..monitoring.seat_threads import SeatThreads
-from ..services.jobs import start_job
+from ..services.jobs import start_stop
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -208,15 +208,10 @@ class DiskWatch:
 
     async def _ask(self, row: Workspace) -> None:
         """Asks for the job that stops the workspace."""
-        services = self._services
         try:
-            variables = {"workspace_stop_reason": StopReason.DISK}
-            _, end = await start_job(services, _CALLER, "stop", [row.id], variables)
+            await start_stop(self._services, _CALLER, row.id, StopReason.DISK, self._stopping)
         except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
-            self._stopping.discard(row.id)
-            return
-        end.add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _note(self, id: str) -> None:
         reason, used = self._untold[id]

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from atelier.common.models import StopReason, Workspace
+from atelier.common.models import Workspace
 from atelier.database.claims import pool
 from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import start_job
+from ..services.jobs import start_stop
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ class IdleStop:
                     self._used[id] = moment
                 end = self._end if id in seats else None
                 if reason := is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since):
-                    await self._stop(rows[id], reason)
+                    log.info("stopping %s (%s): %s", id, rows[id].name, reason)
+                    await start_stop(services, _CALLER, id, reason, self._stopping)
             except Exception:  # the boundary: one seat is no reason to leave the others running
                 log.exception("%s was not looked at for expiry", id)
 
@@ -103,15 +104,3 @@ class IdleStop:
             self._since = moment
             self._used.clear()
         return moment
-
-    async def _stop(self, row: Workspace, reason: StopReason) -> None:
-        services = self._services
-        self._stopping.add(row.id)
-        log.info("stopping %s (%s): %s", row.id, row.name, reason)
-        try:
-            variables = {"workspace_stop_reason": reason}
-            _, end = await start_job(services, _CALLER, "stop", [row.id], variables)
-            end.add_done_callback(lambda _: self._stopping.discard(row.id))
-        except Exception:
-            self._stopping.discard(row.id)  # the next look tries again
-            raise

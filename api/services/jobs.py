@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 from atelier.common.errors import AtelierError
+from atelier.common.models import StopReason
 from atelier.database.job_store import Job
 
 from ..auth.middleware import Caller
@@ -71,6 +72,17 @@ async def start_job(
             services.audit.write(caller.name, operation, source, f"refused: {error.code}")
         raise
     return job, submit(services, caller, job, secrets=secrets)
+
+
+async def start_stop(services: Services, caller: Caller, id: str, reason: StopReason, stopping: set[str]) -> None:
+    """Queues the stop of a workspace. Its id is in ``stopping`` until the job has ended, or could not be stored."""
+    stopping.add(id)
+    try:
+        _, end = await start_job(services, caller, "stop", [id], {"workspace_stop_reason": reason})
+    except Exception:
+        stopping.discard(id)
+        raise
+    end.add_done_callback(lambda _: stopping.discard(id))
 
 
 def submit(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from atelier.common.models import StopReason, Workspace
+from atelier.common.models import StopReason
 from atelier.common.steady_clock import SteadyClock
 from atelier.database.workspace_store import WorkspaceStore
 from support import open_store, order, row
@@ -111,9 +111,9 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     async def beats(rows: object) -> dict[str, datetime]:
         return {"0123456789ab": datetime.fromtimestamp(machine.wall() - 1, UTC)}
 
-    async def stop(self: IdleStop, row: Workspace, reason: StopReason) -> None:
-        stopped.append((row.name, reason))
-        running.pop(row.id)
+    async def stop(_services: object, _caller: object, id: str, reason: StopReason, _stopping: set[str]) -> None:
+        stopped.append((seats[id], reason))
+        running.pop(id)
 
     running = {id: SimpleNamespace(started_at="2027-03-01T11:00:00Z", status="running") for id in seats}
     services = SimpleNamespace(
@@ -128,7 +128,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
         reads=SimpleNamespace(all=lambda: rows),
     )
     monkeypatch.setattr(idle_stop, "extensions", lambda store: {})
-    monkeypatch.setattr(IdleStop, "_stop", stop)
+    monkeypatch.setattr(idle_stop, "start_stop", stop)
     watch = IdleStop(services)  # type: ignore[arg-type]
 
     def pass_minutes(count: int) -> None:
