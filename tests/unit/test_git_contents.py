@@ -163,6 +163,8 @@ def test_what_a_git_may_have() -> None:
     assert run_bounded(limited(asked, 512 * MIB), environment, seconds=9, limit=99)[1].split() == [b"524288", b"1000"]
     assert "took longer" in str(run_bounded(["sleep", "9"], environment, seconds=0.1, limit=9)[0])
     assert "printed more than 9 bytes" in str(run_bounded(["yes"], environment, seconds=9, limit=9)[0])
+    many_errors = "head -c 999999 /dev/zero >&2; echo end"
+    assert run_bounded(["sh", "-c", many_errors], environment, seconds=9, limit=9) == (None, b"end\n", bytes(4096))
     assert run_bounded(["sh", "-c", "echo no >&2; exit 3"], environment, seconds=9, limit=9) == ("", b"", b"no\n")
     hungry = ["python3", "-c", "bytearray(2**30)"]
     assert run_bounded(limited(hungry, 300 * MIB), environment, seconds=9, limit=9)[0] == ""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO
 
 _LARGEST_ERROR = 4096
 # Under memory pressure the kernel kills a git process before the service, so only one push fails.
@@ -16,6 +18,14 @@ _LIMITED = f'ulimit -v "$1" && echo {_FIRST_TO_GO} >/proc/self/oom_score_adj; sh
 def limited(command: Sequence[str], memory: int) -> list[str]:
     """The command with an address space of so many bytes, for itself and each program that it starts."""
     return ["/bin/sh", "-c", _LIMITED, "sh", str(memory // 1024), *command]
+
+
+def _first_bytes(stream: IO[bytes]) -> bytes:
+    """The beginning of a stream, which is read to its end."""
+    first = stream.read(_LARGEST_ERROR)
+    while stream.read(_LARGEST_ERROR):
+        pass
+    return first
 
 
 def run_bounded(
@@ -35,14 +45,16 @@ def run_bounded(
 
         clock = threading.Timer(seconds, end)
         clock.start()
-        try:
-            output = process.stdout.read(limit + 1)
-            if len(output) > limit:
-                process.kill()
-            error = process.stderr.read(_LARGEST_ERROR)
-        finally:
-            clock.cancel()
-            process.stderr.close()
+        # Beside the output: a program whose errors nobody reads stops when their pipe is full.
+        with ThreadPoolExecutor(1) as reader:
+            first_errors = reader.submit(_first_bytes, process.stderr)
+            try:
+                output = process.stdout.read(limit + 1)
+                if len(output) > limit:
+                    process.kill()
+                error = first_errors.result()
+            finally:
+                clock.cancel()
     if late.is_set():
         return f"{command[0]} took longer than {seconds:g} seconds", b"", error
     if len(output) > limit:
