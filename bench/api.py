@@ -209,7 +209,7 @@ class Api:
         return self._process.pid
 
     def cpu_seconds(self) -> float:
-        """Of all its threads, since its start."""
+        """The process's CPU time: all its threads, since its start, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -194,7 +194,7 @@ def _move(report: Report, cluster: Cluster, seat: dict[str, Any], rounds: int) -
 
 
 def _dead(report: Report, cluster: Cluster) -> None:
-    """How long a browser waits at most for the page that says so, from the moment on in which the machine hangs."""
+    """Measures how long a browser waits for the page about a machine that hangs: the longest wait, from the hang on."""
     seat = next(seat for seat in cluster.seats() if seat["node"] == "beta")
     waits: list[float] = []
 

@@ -85,11 +85,11 @@ class _Seats:
         return {project["id"] for project in projects if project["status"] == "running"}
 
     def memory_mib(self, ids: Collection[str]) -> float:
-        """Of the processes of the median seat."""
+        """The memory of the median seat's processes, in MiB."""
         return statistics.median(tree_mib(self.running[id].pid) for id in ids)
 
     def cpu_share(self, ids: Collection[str]) -> str:
-        """Of one seat, while nobody types."""
+        """The CPU time of one seat while nobody types, as a share of a core."""
         before, begin = self._cpu_seconds(ids), time.monotonic()
         time.sleep(_OBSERVED_SECONDS)
         spent = (self._cpu_seconds(ids) - before) / (time.monotonic() - begin) / len(ids)

@@ -228,7 +228,7 @@ def _start_upstream(state: Path) -> Any:
 
 
 def _make_authority(state: Path) -> None:
-    """As the role's: an elliptic curve's key and a certificate that signs."""
+    """Makes an authority like the role's: an elliptic curve's key and a certificate that signs."""
     openssl = [
         "openssl",
         "req",

@@ -22,7 +22,7 @@ _VISITS = 5
 
 
 def measure_pages(report: Report, url: str, pid: int, rows: int) -> None:
-    """Of the API at this address, in whose database are so many workspaces."""
+    """Measures the pages of the API at this address; ``rows`` is the number of workspaces in its database."""
     soon = seconds_until_interactive(url, rows)
     report.add(f"page /: {rows} workspaces, interactive", f"{soon:.2f} s", "-", "at most 1 s", soon <= 1)
     share = _idle_share(url, pid)
@@ -31,7 +31,7 @@ def measure_pages(report: Report, url: str, pid: int, rows: int) -> None:
 
 
 def seconds_until_interactive(url: str, rows: int) -> float:
-    """From the first byte asked for until scripts have run and a button opens its dialog; nothing is cached."""
+    """Seconds from the request until scripts have run and a button opens its dialog; nothing is cached."""
     times = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_OPTIONS)

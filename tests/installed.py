@@ -55,7 +55,7 @@ def front_door(*arguments: str, checkout: Path = ROOT) -> subprocess.CompletedPr
 
 
 def variables_file(folder: Path, atelier_instance: str, variables: Mapping[str, Any]) -> Path:
-    """What `up` makes a separate installation with: all of its files are in the folder."""
+    """Writes the variables with which `up` makes a separate installation that has all its files in the folder."""
     file = folder / "variables.json"
     file.write_text(
         json.dumps(

@@ -78,7 +78,7 @@ def archive() -> bytes:
 
 
 def holds(chunks: Iterable[bytes], needles: Iterable[str]) -> set[str]:
-    """Which of the words are in the stream, also across the borders of its chunks."""
+    """The words that are in the stream, also across the borders of its chunks."""
     wanted, found, tail = [needle.encode() for needle in needles], set(), b""
     for chunk in chunks:
         text = tail + chunk

@@ -33,7 +33,7 @@ class Forgejo:
         return found
 
     def as_account(self, account: dict[str, str]) -> tuple[int, Any]:
-        """Who it is when it signs in with its password."""
+        """Asks Forgejo for the account's user, signed in with its password."""
         pair = base64.b64encode(f"{account['user']}:{account['password']}".encode()).decode()
         return self.ask("GET", "/user", f"Basic {pair}")
 
@@ -169,7 +169,7 @@ def test_damaged_credentials_are_lost_ones(forgejo: Forgejo) -> None:
 
 
 def test_an_account_that_must_change_its_password_is_let_go_on(forgejo: Forgejo) -> None:
-    """As after `forgejo admin user change-password`."""
+    """`forgejo admin user change-password` leaves an account in that state."""
     (forgejo.files["admin"].parent / "forgejo-data" / "must-change-password").write_text("atelier-service")
     assert forgejo.as_account(forgejo.account("credentials"))[0] == 403
     done = playbook(CONVERGE)

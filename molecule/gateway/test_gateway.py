@@ -723,7 +723,7 @@ def test_forgejos_pages_do_not_share_the_origin_of_the_operators(
 
 
 def test_trusted_proxies_alone_are_believed(gateway: Gateway, site: dict[str, Any]) -> None:
-    """By X-Forwarded-For and by the PROXY protocol; what they forward counts as what it is, seats included."""
+    """X-Forwarded-For and the PROXY protocol: what trusted proxies forward has its sender's address, also a seat's."""
     seat = str(next(IPv4Network(site["networks"]["none"]["subnet"]).hosts()) + 19)
     proxy, stranger = "127.0.0.7", "127.0.0.8"
 

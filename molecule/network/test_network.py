@@ -74,7 +74,7 @@ def reaches(container: Container, address: str, port: int) -> bool:
 
 
 def comes_to_reach(container: Container, address: str, port: int) -> None:
-    """For what is open: a machine that has much to do may take longer than one look."""
+    """Asserts that an open port answers, with time for a machine that is busy."""
     eventually(lambda: reaches(container, address, port), f"{address}:{port} answers")
 
 

@@ -394,7 +394,7 @@ def test_other_settings_make_another_container(seat: Seat, recordings: Recording
 def test_recording_leads_to_a_whitelist_and_a_document(
     site: dict[str, Any], seat: Seat, recordings: Recordings, tmp_path: Path
 ) -> None:
-    """What CI does: with a base workspace whose seat did something, and the playbooks alone."""
+    """A CI pipeline's way: a base workspace that was used, then only the playbooks."""
     known = {"none": site["networks"]["none"], "logging": VARS["recorder_network"] | {"name": "unused"}}
     networks = {ProxyMode(mode): Network(entry["name"], IPv4Network(entry["subnet"])) for mode, entry in known.items()}
     with WorkspaceStore(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as store:

@@ -160,7 +160,7 @@ def test_the_hardening_holds(seat: Seat) -> None:
 
 
 def test_nobody_reserves_the_disk(seat: Seat) -> None:
-    """What the IDE starts has the filter, and with the filter space is taken by writing only."""
+    """All that the IDE starts has the filter, and under the filter only writing takes space."""
     of_the_ide = "cat /proc/$(cat /dev/shm/workspace-ide.pid)/status"
     code, output = seat.container.exec_run(["sh", "-c", of_the_ide])
     assert (code, "Seccomp_filters:\t2\n" in output.decode()) == (0, True), output
@@ -313,14 +313,14 @@ def test_a_virtual_environment_and_a_global_npm_package_need_no_root(seat: Seat)
 
 
 def test_the_command_of_a_terminal_finds_its_node(seat: Seat) -> None:
-    """In a terminal `code-server` is a script of VS Code's, run with the environment of the IDE."""
+    """The command `code-server` of a terminal is a script of VS Code's, run with the environment of the IDE."""
     command = "/opt/code-server/lib/node_modules/code-server/lib/vscode/bin/remote-cli/code-server --version"
     environment = f"export $(tr '\\0' '\\n' </proc/{seat.pid()}/environ | grep NODE_EXEC_PATH)"
     assert "inside a Visual Studio Code terminal" in seat.run("sh", "-c", f"{environment}; {command}")
 
 
 def test_extensions_install(seat: Seat) -> None:
-    """From a file, as no marketplace can be counted on here: the smallest extension there is."""
+    """Installs the smallest possible extension, from a file, since a marketplace may be unreachable here."""
     build = """
 import zipfile
 with zipfile.ZipFile('/tmp/probe.vsix', 'w') as vsix:

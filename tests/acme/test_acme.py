@@ -54,7 +54,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def connect(world: World, name: str = DOMAIN) -> ssl.SSLSocket:
-    """As a browser that trusts the authority only."""
+    """Connects like a browser that trusts only the authority."""
     trust = ssl.create_default_context(cadata=world.roots())
     return trust.wrap_socket(socket.create_connection(("127.0.0.1", GATEWAY), timeout=10), server_hostname=name)
 
@@ -190,7 +190,7 @@ def test_a_failure_names_its_cause_and_keeps_the_certificate(
 
 
 def lego(world: World, *words: str) -> str:
-    """What the gateway's lego says."""
+    """Runs the gateway's lego; returns its output."""
     image = json.loads((world.state / REQUEST).read_text())["image"]
     docker = ["docker", "run", "--rm", "--network=host", "--env=LEGO_CA_CERTIFICATES=/ca.pem"]
     command = [*docker, f"--volume={world.bundle}:/ca.pem:ro", image, *words]

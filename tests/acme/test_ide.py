@@ -178,7 +178,7 @@ def _serve_one_near_its_end(world: World, issuer: Path) -> None:
 
 
 def _serial(world: World) -> str | None:
-    """Of the authority's certificate; None while another's is served."""
+    """The serial number of the authority's certificate; None while another certificate is served."""
     with suppress(ssl.SSLError):
         return serial(world)
     return None

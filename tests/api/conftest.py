@@ -110,6 +110,6 @@ def make_instance(name: str, subnet: str = OWN_PART) -> Instance:
 
 
 def _remove_installations() -> None:
-    """Those of this session, or of one that was killed."""
+    """Removes the installations of this session, or of one that was killed."""
     for name in (PREFIX, "atelier-api-own", "atelier-api-nowhere"):
         make_instance(name, SHARED_PART).remove()

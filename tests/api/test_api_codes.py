@@ -101,7 +101,7 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
 
 
 def told(api: Api, codes: dict[str, Any], language: str = "de") -> str:
-    """What the pages' scripts get for the codes."""
+    """The sentence that the pages' scripts get for the codes."""
     answer = api.post("/pages/workshop/told", codes, headers={**GERMAN, "Accept-Language": language})
     assert answer.status_code == 200
     return str(answer.json())

@@ -176,7 +176,7 @@ def test_stop_and_start(running: tuple[Api, dict[str, Any]]) -> None:
 
 
 def unwritten_end(api: Api, job: str) -> None:
-    """As if the end of a job could not be written before the API was killed."""
+    """Makes a job look as if its end could not be written before the API was killed."""
     with closing(sqlite3.connect(api.instance.state / "registry.sqlite3")) as db, db:
         db.execute("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = ?", (job,))
         db.execute("DELETE FROM job_events WHERE job_id = ? AND kind = 'ended'", (job,))

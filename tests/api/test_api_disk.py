@@ -72,7 +72,7 @@ def test_seats_of_an_earlier_version_get_the_shares_of_new_ones(own: Callable[..
 
 
 def write(api: Api, seat: dict[str, Any], mebibytes: int) -> None:
-    """By a detached process: the seat may be stopped before it ends."""
+    """Writes a file in the seat with a detached process: the seat may be stopped before that ends."""
     command = f"head -c {mebibytes}M /dev/zero >/workspace/large"
     api.instance.container(seat).exec_run(["sh", "-c", command], detach=True)
 

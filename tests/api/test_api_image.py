@@ -41,7 +41,7 @@ SECRETS = (
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Docker gets of a checkout with secrets in it, by the role's own Dockerfile.dockerignore."""
+    """The build context of a checkout with secrets, as the role's own Dockerfile.dockerignore leaves it."""
     checkout, exported = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("exported")
     skipped = shutil.ignore_patterns(".git", ".venv", "out", "__pycache__", ".mypy_cache", ".ruff_cache")
     shutil.copytree(REPOSITORY, checkout, ignore=skipped, symlinks=True, dirs_exist_ok=True)

@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 
 class Gateway:
-    """As the real one: leads a connection to the address that the route map has for its host's first label."""
+    """Like the real one, leads a connection to the address that the route map has for its host's first label."""
 
     def __init__(self) -> None:
         self.routes = Path()

@@ -33,7 +33,7 @@ _numbers = count(1)
 
 @dataclass
 class State:
-    """What the operations are asked about."""
+    """The objects that the operations are asked about."""
 
     api: Api
     project: str = ""
@@ -158,7 +158,7 @@ def domains(state: State, case: Case) -> None:
 
 @dataclass(frozen=True)
 class Ask:
-    """How often, and with what put in. Operations that make containers take seconds, so they are asked seldom."""
+    """The number of requests and their content. Operations that make containers take seconds and get few."""
 
     times: int = 8
     prepare: Prepare = as_it_is

@@ -123,7 +123,7 @@ class Machine:
         return int((self.folder / "exec/containerd/containerd.pid").read_text())
 
     def everything(self) -> list[int]:
-        """As when the machine loses its power: dockerd, containerd, shims, and all containers."""
+        """The processes that end when the machine loses its power: dockerd, containerd, shims, all containers."""
         return [self.dockerd(), *containerd_below(self.folder), *_cgroup_members(self.client())]
 
     def answers(self) -> bool:

@@ -48,7 +48,7 @@ class Round:
 def rounds(
     seed: int, count: int, operations: Sequence[str] = OPERATIONS, victims: Sequence[str] = VICTIMS
 ) -> list[Round]:
-    """That many rounds. Victims and operations take turns in independent orders, so that few rounds cover all."""
+    """Plans ``count`` rounds. Victims and operations take turns in independent orders, so that few rounds cover all."""
     chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     next_victim, next_operation = _turns(chance, victims), _turns(chance, operations)
     return [

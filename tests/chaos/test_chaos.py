@@ -162,7 +162,7 @@ def _victims(workshop: Workshop, victim: str, seat: Seat | None, job: str) -> li
 
 
 def _pid(workshop: Workshop, container: str) -> int:
-    """Of the container's init; 0 where it does not run, or is just being replaced."""
+    """The pid of the container's init; 0 if the container does not run or is being replaced."""
     with suppress(NotFound):
         return int(workshop.installation.docker.api.inspect_container(container)["State"]["Pid"])
     return 0

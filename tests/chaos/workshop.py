@@ -195,7 +195,7 @@ class Workshop:
         seat.files[name] = text
 
     def files_of(self, seat: Seat) -> dict[str, str]:
-        """What it has, as it was written; containerd may be on its way back."""
+        """The seat's marks and their content. Waits for containerd, which may be restarting."""
         script = "cd /workspace && for f in mark-*; do [ ! -e $f ] || echo $f $(cat $f); done"
 
         def look() -> list[str] | None:
@@ -293,7 +293,7 @@ class Workshop:
         return not any(self.untidy.values())
 
     def _scratch(self) -> str:
-        """What runs left in the API's memory file system."""
+        """The folders that runs left in the API's memory file system."""
         api = self.installation.docker.containers.get(f"{INSTANCE}-api")
         code, output = api.exec_run(["find", _SCRATCH, "-maxdepth", "1", "-name", "atelier-run-*"])
         assert code == 0, output

@@ -94,7 +94,7 @@ class Cluster:
         return registry.names(f"{INSTANCE}/{kind}")
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        """What the API answers the operator, who is the workshop's admin, too."""
+        """The API's answer to the operator, who is also the workshop's admin."""
         status, answer = self.ask("localhost", path, method, body, headers={"X-Admin-Password": ADMIN_PASSWORD})
         assert status < 300, answer
         return json.loads(answer)
@@ -127,7 +127,7 @@ class Cluster:
         return found
 
     def password(self, seat: dict[str, Any]) -> str:
-        """That `up` gave the seat."""
+        """The password that `up` gave to the seat."""
         (sheet,) = self.state.glob("workshop-*.csv")
         with sheet.open(newline="") as file:
             return next(row["password"] for row in csv.DictReader(file) if row["name"] == seat["name"])

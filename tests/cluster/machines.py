@@ -183,7 +183,7 @@ def machines(engine: docker.DockerClient, image: str = IMAGE) -> Iterator[Machin
 
 @contextmanager
 def away(machine: Machine, how: str) -> Iterator[None]:
-    """For the length of the block the machine has no ``power``, no ``network``, or does ``hang``."""
+    """Within the block the machine has no ``power``, no ``network``, or does ``hang``."""
     if how == "power":
         machine.container.kill()
         try:

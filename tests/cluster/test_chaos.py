@@ -59,7 +59,7 @@ class Seat:
 
     @property
     def body(self) -> dict[str, str]:
-        """What a call for it has to say."""
+        """The body of a call for the seat."""
         return {"password": self.password} if self.password else {}
 
 
@@ -220,7 +220,7 @@ class Workshop:
         return self.cluster.at(node, "docker", "inspect", "--format", label, container)
 
     def fault(self, seat: Seat) -> str:
-        """What is not as it should be; empty if all is."""
+        """The seat's first fault; empty if it has none."""
         row = self.row(seat)
         if row["status"] != ("running" if seat.up else "stopped"):
             return f"it is {row['status']}: {row['error']}"
@@ -309,7 +309,7 @@ def _choose(workshop: Workshop, planned: Round) -> tuple[str, Seat, str]:
 
 @contextmanager
 def _broken(workshop: Workshop, victim: str, node: str, job: str) -> Iterator[None]:
-    """For the length of the block the machine is away; a program that is killed is started again by its supervisor."""
+    """Within the block the machine is away, or a program was killed, which its supervisor starts again."""
     machine = workshop.cluster.machine(node)
     if victim in _AWAY:
         with away(machine, victim):

@@ -36,7 +36,7 @@ ALIAS = "shown-to-all"
 
 @contextmanager
 def only(cluster: Cluster, *nodes: str) -> Iterator[None]:
-    """For the length of the block, new seats can be on these machines only: the others are paused."""
+    """Within the block new seats are made only on these machines: the others are paused."""
     others = [name for name in NODES if name not in nodes]
     for name in others:
         cluster.api("PUT", f"/api/nodes/{name}", {"availability": "paused"})
@@ -203,7 +203,7 @@ def test_a_seat_of_a_node_is_claimed_and_released(cluster: Cluster) -> None:
 
 
 def reached(run: Any, targets: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Those of the addresses and ports that accept a connection, for what ``run`` executes."""
+    """The addresses and ports that accept a connection from ``run``, which executes a shell script."""
     knocks = "\n".join(
         f"(timeout 3 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address} {port}) &"
         for address, port in targets
@@ -262,7 +262,7 @@ def test_a_seat_reaches_no_machine_and_no_other_seat(
 
 
 def output(cluster: Cluster, node: str, script: str) -> bytes:
-    """Of a shell script on that machine, whatever its end."""
+    """The standard output of a shell script on that machine; its exit code is ignored."""
     if node != CONTROLLER:
         return b"".join(cluster.machine(node).container.exec_run(["sh", "-c", script], stream=True).output)
     return subprocess.run(["sh", "-c", script], capture_output=True, check=False).stdout
@@ -280,7 +280,7 @@ def unpacked(blob: Path) -> Iterator[bytes]:
 
 
 def places_of(cluster: Cluster, words: Iterable[str], since: float) -> set[tuple[str, str]]:
-    """Where the words are, by machine: of what Docker tells, what was logged and written since then, and the image
+    """The places that hold the words, by machine: Docker's answers, logs, files written since then, and the image
     registry."""
     scripts = {
         "inspect": "docker ps -aq | xargs -r docker inspect; docker image ls -aq | xargs -r docker image inspect",

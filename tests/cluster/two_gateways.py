@@ -138,7 +138,7 @@ class Machines:
         subprocess.run(["docker", "exec", f"{CONTROLLER}-gateway", "sh", "-c", script], check=True, capture_output=True)
 
     def get(self, name: str, path: str = "/", **headers: str) -> tuple[int, str]:
-        """What a browser gets for a host name from the front gateway."""
+        """The front gateway's answer to a browser that asks for a host name."""
         with closing(http.client.HTTPConnection("127.0.0.1", FRONT, timeout=20)) as connection:
             connection.request("GET", path, headers={"Host": f"{name}.localhost:{FRONT}", **headers})
             answer = connection.getresponse()

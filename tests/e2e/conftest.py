@@ -151,7 +151,7 @@ def enter(page: Page, url: str, password: str) -> None:
 
 
 def changed_count(output: str) -> int:
-    """How many changes the front door's closing line tells of."""
+    """The number of changes in the last line of the program's output."""
     found = re.findall(r"(\d+) changed", output)
     assert found, output[-2000:]
     return sum(int(number) for number in found)

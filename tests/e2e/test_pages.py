@@ -379,7 +379,7 @@ def _row(page: Page, name: str) -> Locator:
 
 
 def _choose(place: Locator, action: str) -> None:
-    """From the menu of a workspace."""
+    """Clicks an action in the menu of a workspace."""
     place.locator("details.menu summary").click()
     place.get_by_role("button", name=action).click()
 

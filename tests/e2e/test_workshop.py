@@ -122,7 +122,7 @@ def test_a_seat_that_sleeps_starts_when_it_is_opened(
 
 
 def test_five_seats_that_sleep_start_at_once(installation: Installation) -> None:
-    """As after lunch, through the gateway: each visitor meets the page that says so until the IDE answers, no error."""
+    """Five visitors wake their seats at once through the gateway: each sees the page about it, then the IDE."""
     with httpx.Client(base_url=f"http://127.0.0.1:{PORT}/api", timeout=120) as api:
         made = api.post("/projects/create", json={"projectName": "fifth", "projectType": "empty"})
         assert made.status_code == 201, made.text
@@ -187,7 +187,7 @@ def test_a_no_go_is_a_failure_in_the_report_and_an_exit_code(installation: Insta
 def _rehearsed(
     installation: Installation, seats: int, folder: Path, *, exit_code: int
 ) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """What `play workshop_rehearse` prints, and for each case of its JUnit report the failure's message."""
+    """The output of `play workshop_rehearse`, and the failure's message for each case of its JUnit report."""
     report = folder / "rehearsal.xml"
     order = ("-e", f"rehearse_seats={seats}", "-e", f"rehearse_junit={report}")
     done = installation.run("play", "workshop_rehearse", "--json", *order)
@@ -207,14 +207,14 @@ def _let_sleep(installation: Installation, id: str) -> subprocess.CompletedProce
 
 
 def _come_back(id: str) -> list[str]:
-    """What somebody meets who opens the seat, until it is the IDE."""
+    """The pages that a visitor of the seat gets until the IDE answers."""
     met: list[str] = []
     eventually(lambda: met.append(_opened(id)) or met[-1] == "IDE", "the IDE")  # type: ignore[func-returns-value]
     return met
 
 
 def _opened(id: str) -> str:
-    """What a browser gets at the seat's address."""
+    """The kind of page that a browser gets at the seat's address."""
     asked = {"Host": f"{id}.localhost:{PORT}", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     answer = httpx.get(f"http://127.0.0.1:{PORT}/", headers={**asked, "Accept": "text/html"}, timeout=60)
     if answer.status_code == 503 and "This workspace is starting" in answer.text:

@@ -88,7 +88,7 @@ class Seat:
         return str(network["IPAMConfig"]["IPv4Address"])
 
     def run(self, script: str, *, user: str = "coder", timeout: float = PATIENCE) -> str:
-        """What the stranger types in a terminal, and what the terminal shows."""
+        """Runs a script as the stranger in a terminal; returns what the terminal shows."""
         done = self.try_run(script, user=user, timeout=timeout)
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -96,7 +96,7 @@ class Seat:
     def try_run(
         self, script: str, *, user: str = "coder", timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """As ``run``, also for what fails."""
+        """Like ``run``, but the script may fail."""
         return subprocess.run(
             ["docker", "exec", "--user", user, self.container.id, "bash", "-lc", script],
             stdout=subprocess.PIPE,
@@ -178,7 +178,7 @@ class Seats:
         return self.several(1, **body)[0]
 
     def several(self, count: int, **body: Any) -> list[Seat]:
-        """That many, made side by side."""
+        """Makes ``count`` seats side by side."""
 
         def make(number: int) -> Seat:
             made = self._platform.create(f"stranger-{number}", **body)

@@ -120,7 +120,7 @@ def collecting(platform: Platform, attacked: Attacked) -> str:
 
 @pytest.fixture(scope="module")
 def collected(platform: Platform, collecting: str) -> dict[str, dict[str, Any]]:
-    """What it says of each seat, by id."""
+    """Waits for the end of a collect; returns its entry for each seat by id."""
     eventually(lambda: _ended(platform, collecting), "the end of the collect", 2 * PATIENCE)
     return {entry["projectId"]: entry for entry in platform.api.get("/api/workshop/collect").json()["seats"]}
 

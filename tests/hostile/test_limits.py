@@ -25,7 +25,7 @@ def project(platform: Platform, seat: Seat) -> dict[str, Any]:
 
 
 def slowest(platform: Platform, seconds: float) -> float:
-    """Of the API's answers for so long, the slowest but the worst twentieth; in seconds."""
+    """Asks the API for so many seconds; returns the 95th percentile of its answers' times, in seconds."""
     times: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""What names reveal to a seat about others: Docker's name server, git, the environment, /proc."""
+"""Names reveal nothing to a seat about others: Docker's name server, git, the environment, /proc."""
 
 from __future__ import annotations
 

@@ -97,6 +97,6 @@ def _installation(name: str, subnet: str, network: str, **variables: Any) -> Ins
 
 
 def _remove_installations() -> None:
-    """Those of a session that was killed."""
+    """Removes the installations of a session that was killed."""
     for name in ("atelier-test", "atelier-test-shared"):
         _installation(name, TEST_HALF, NETWORK).remove()

@@ -44,7 +44,7 @@ def relay(path: Path) -> Iterator[str]:
 
 
 def git(folder: Path, *words: str, fails: bool = False, **environment: str) -> str:
-    """What git said, on both of its outputs. Asserts that it succeeds, or that it ``fails``."""
+    """Runs git; returns its standard and error output. Asserts that it succeeds, or that it ``fails``."""
     done = subprocess.run(
         ["git", *words],
         cwd=folder,

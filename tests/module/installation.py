@@ -196,7 +196,7 @@ class Installation:
                 db.execute(f"UPDATE workspaces SET {column} = ? WHERE name = ?", (value, name))  # noqa: S608
 
     def public_name(self, workspace: Mapping[str, Any]) -> str:
-        """What stands for its id where other seats may read it."""
+        """The name that replaces the workspace's id where other seats may read it."""
         key = read_names_key(self.state)
         assert key is not None
         return hmac.digest(key, workspace["id"].encode(), "sha256").hex()[:12]
@@ -374,7 +374,7 @@ def login(address: str, password: str) -> bool:
 
 
 def session_cookie(address: str, password: str) -> str:
-    """What a browser sends after a sign-in with the password: name and value of the IDE's cookie."""
+    """Signs in with the password; returns name and value of the IDE's cookie, as a browser sends it."""
     body = urllib.parse.urlencode({"password": password, "base": ".", "href": f"http://{address}:{IDE_PORT}/login"})
     _, headers = request(address, "POST", "/login", body)
     return headers["set-cookie"].partition(";")[0]

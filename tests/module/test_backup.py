@@ -64,7 +64,7 @@ def longest_pause(site: Installation, since: float) -> float:
 
 
 def wipe(site: Installation) -> None:
-    """As a purge does."""
+    """Removes everything, like a purge."""
     for container in site.containers():
         container.remove(force=True, v=True)
     for volume in site.volumes():

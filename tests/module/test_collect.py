@@ -35,7 +35,7 @@ def _manifest(site: Installation) -> dict[str, dict[str, Any]]:
 
 
 def _content(site: Installation, seat: Mapping[str, Any]) -> dict[str, bytes | None]:
-    """What an archive holds, by path, after its size and digest were compared with the manifest's."""
+    """The content of an archive by path, after a comparison of its size and digest with the manifest's."""
     path = _folder(site) / seat["file"]
     assert path.stat().st_mode & 0o777 == 0o600
     data = path.read_bytes()

@@ -82,7 +82,7 @@ def test_a_closed_repository_becomes_a_workspace_and_its_clones(
 def test_a_workspace_from_a_repository_begins_again_from_there(
     shared: Installation, host: tuple[str, list[str]]
 ) -> None:
-    """Where the repository can't be fetched, nothing has happened."""
+    """If the repository can't be fetched, the workspace is unchanged."""
     url, _ = host
     access = {"workspace_git_username": USER, "workspace_git_token": TOKEN}
     for area, more in (("open", {}), ("closed", access)):

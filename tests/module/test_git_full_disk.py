@@ -76,7 +76,7 @@ def test_a_full_disk_refuses_and_loses_nothing(small_disk: Server, tmp_path: Pat
 
 
 def left(data: Path) -> list[Path]:
-    """What is half-made."""
+    """The incomplete files of the server."""
     patterns = ("repositories/*/objects/tmp_*", "repositories/*/**/*.lock", "repositories/*/objects/pack/tmp_*")
     return [path for pattern in (*patterns, "incoming/*") for path in data.glob(pattern)]
 

@@ -61,7 +61,7 @@ def test_a_seat_pushes_its_branch_and_nothing_else(server: Server, work: Path, t
 
 
 def ask_for(server: Server, seat: GitAccess, commit: str, protocol: str | None = None) -> bytes:
-    """What a client that knows no manners gets for a commit's number."""
+    """The server's answer to a client that asks for a commit by its number, which no branch may have."""
 
     def line(text: str) -> str:
         return f"{len(text) + 5:04x}{text}\n"
@@ -203,7 +203,7 @@ def begun(server: Server, seat: GitAccess, *pieces: bytes, length: int = 0) -> I
 
 
 def push_body(work: Path, branch: str, old: str) -> bytes:
-    """What git sends to move a branch to HEAD."""
+    """The body that git sends to move a branch to HEAD."""
     new = git(work, "rev-parse", "HEAD")
     line = f"{old} {new} refs/heads/{branch}\0 report-status"
     command = ["git", "pack-objects", "--stdout", "--revs", "-q"]
@@ -212,7 +212,7 @@ def push_body(work: Path, branch: str, old: str) -> bytes:
 
 
 def leftovers(server: Server) -> list[str]:
-    """What is half-made on the server's disk."""
+    """The incomplete files on the server's disk."""
     data = server.installation.state / "git/data"
     patterns = ("repositories/*/objects/tmp_*", "repositories/*/**/*.lock", "repositories/*/objects/pack/tmp_*")
     found = [path for pattern in (*patterns, "incoming/*") for path in data.glob(pattern)]

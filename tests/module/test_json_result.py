@@ -15,7 +15,7 @@ from tests.waiting import eventually
 
 
 def play(site: Installation, name: str, **variables: Any) -> tuple[subprocess.CompletedProcess[str], Any]:
-    """What it printed, and standard output as the JSON that it is."""
+    """Runs a playbook with `--json`; returns the process, and its standard output as an object."""
     file = site.folder / "variables.json"
     file.write_text(json.dumps({**site.variables, **variables}))
     done = front_door("play", name, "--json", "-e", f"@{file}")

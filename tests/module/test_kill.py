@@ -42,8 +42,8 @@ def source(site: Installation, small: str) -> dict[str, Any]:
 
 
 def _is_consistent(site: Installation) -> None:
-    """What must hold at any moment, also right after a kill: no container without a row, and who is said to run does,
-    at the row's address. (Reading the rows checks the file's integrity.)"""
+    """Asserts what holds at any moment, also right after a kill: each container has a row, and each row that is running
+    runs at its address. (Reading the rows checks the file's integrity.)"""
     rows = site.rows()
     containers = {container.name: container for container in site.containers()}
     assert containers.keys() <= {site.container_name(row) for row in site.rows()}

@@ -75,7 +75,7 @@ def _listens(port: int) -> bool:
 
 
 def _taken(folder: Path, registry: str, name: str, **more: Any) -> dict[str, Any]:
-    """What the module answers, in a playbook that takes the image from the registry."""
+    """The module's answer in a playbook that pulls the image from the registry."""
     order = {"engine_url": "unix:///var/run/docker.sock", "name": name, "path": str(folder), "pull_from": registry}
     order |= more
     play = folder / "take.yml"

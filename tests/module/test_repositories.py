@@ -237,7 +237,7 @@ def test_a_container_that_is_lost_gets_back_what_was_pushed(git_site: Installati
 
 
 def test_what_was_killed_is_finished_by_the_same_order(tidy: Installation) -> None:
-    """In the middle of making a repository, and of giving clones their branches: nothing is there twice."""
+    """Killed while a repository is made, and while clones get their branches: nothing exists twice."""
     started = tidy.start("workspace_create", workspace_name="Course", workspace_git_repo=True)
     eventually(lambda: forge(tidy).repository("Course"), "the repository")
     started.kill()

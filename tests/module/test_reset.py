@@ -197,7 +197,7 @@ def new_one_is_there(site: Installation) -> bool:
 
 
 def all_work(site: Installation, seat: dict[str, Any]) -> set[str]:
-    """What is in the file in the seat's container and in all that were kept."""
+    """The content of the file in the seat's container and in all kept ones."""
     found = set()
     for container in site.containers():
         if container.name.startswith(site.container_name(seat)):

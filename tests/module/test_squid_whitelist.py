@@ -265,7 +265,7 @@ def test_squid_killed_during_an_apply(squid: Proxied) -> None:
 
 
 def test_a_change_that_squid_missed_is_made_up_for(squid: Proxied) -> None:
-    """What a kill between the swap and the reconfiguration leaves."""
+    """A kill between the swap and the reconfiguration leaves that state."""
     squid.set(domains=["first.example"], state="exact").succeeded()
     frame = (squid.state / "squid" / "squid.conf.frame").read_text()
     swapped = Configuration.composed(frame, sorted([*BASE, ".second.example"]))

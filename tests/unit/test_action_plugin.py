@@ -61,7 +61,7 @@ AnsibleModule({}).exit_json(msg=f"mark={os.environ.get('MARK')} forked={'ansible
     ],
 )
 def test_a_task_gets_its_environment_and_its_user(tmp_path: Path, keyword: str, shown: str) -> None:
-    """In a separate process: the worker has neither."""
+    """The module gets them in a separate process: the worker has neither."""
     for folder in ("library", "action"):
         (tmp_path / folder).mkdir()
     (tmp_path / "library" / "shows.py").write_text(_SHOWS)

@@ -92,7 +92,7 @@ def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None
 
 
 def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
-    """Which cannot be set back, as that of a file that was unpacked is."""
+    """Nobody can set that time back, unlike the time of modification of an unpacked file."""
     file = tmp_path / "workspace" / "old.txt"
     file.parent.mkdir()
     file.touch()

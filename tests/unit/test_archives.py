@@ -18,7 +18,7 @@ from support import refused
 
 
 def _tar(files: dict[str, bytes]) -> bytes:
-    """As Docker writes it: two blocks of zeros at its end, and no padding beyond."""
+    """A tar archive as Docker writes it: two blocks of zeros at its end, without more padding."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in files.items():

@@ -33,7 +33,7 @@ TEMPLATE = re.compile(r"lookup\('ansible\.builtin\.template', '([^']+)'\)")
 
 @dataclass
 class Found:
-    """What some tasks read, what they or their files define, and the roles that they include."""
+    """The variables that some tasks read, those that they or their files define, and the roles that they include."""
 
     read: set[str] = field(default_factory=set)
     defined: set[str] = field(default_factory=set)
@@ -76,7 +76,7 @@ def short(key: str) -> str:
 
 
 def of_task(role: str, task: Mapping[str, Any]) -> Found:
-    """What a task reads, and what all those read that it leads to."""
+    """The variables of a task and of all tasks that it includes."""
     found = Found(read={*read_in(task)}, defined={*task.get("vars", {})})
     found.templates |= {*TEMPLATE.findall(str(task))}
     for key, value in task.items():

@@ -163,7 +163,7 @@ def test_a_machine_that_fails_keeps_no_other_from_being_saved(tmp_path: Path, do
 
 
 def test_workspaces_of_machines_that_the_inventory_lacks_are_missing(tmp_path: Path, dockers: Dockers) -> None:
-    """As in a backup without the inventory: it must not take the place of complete ones."""
+    """A backup without the inventory has such rows; it must not replace complete ones."""
     with open_store(tmp_path) as store:
         rows = seats_on(store, several(tmp_path), dockers)
         store.update(rows["beta"].id, status=Status.ERROR, error=Message("machine_removed", node="gamma"))

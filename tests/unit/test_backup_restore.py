@@ -242,7 +242,7 @@ def machine(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_restore_is_refused_while_what_it_replaces_is_saved(machine: Machine) -> None:
-    """That may forget the backup which is to be restored."""
+    """The running backup could forget the one that is being restored."""
     machine.repository.add("a")
     with open_store(machine.here.state_dir):
         pass

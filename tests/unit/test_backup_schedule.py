@@ -94,7 +94,7 @@ class World:
         return done
 
     def look(self, moment: datetime) -> int:
-        """How many backups were asked for."""
+        """Lets the schedule look at that moment; returns the number of backups that it asked for."""
         self.moment = moment
         before = len(self.asked)
         asyncio.run(self.schedule._look())

@@ -52,7 +52,7 @@ def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
 
 
 def test_what_changes_between_claims_counts(tmp_path: Path) -> None:
-    """What a claim read is kept for the next one, as long as nobody else writes."""
+    """A claim reuses what the one before it read, as long as nobody else writes."""
 
     def claimed(email: str) -> str:
         (outcome,) = claims.claim(people(email))

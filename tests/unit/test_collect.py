@@ -23,7 +23,7 @@ from support import container, open_store, order, refused, site
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
-    """As Docker writes it: two blocks of zeros at its end, and no padding beyond."""
+    """A tar archive as Docker writes it: two blocks of zeros at its end, without more padding."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in files.items():

@@ -209,7 +209,7 @@ def test_what_the_server_has_is_not_lost_to_a_history_that_was_rewritten(seat: S
 
 
 def test_another_history_is_no_reason_to_leave_the_branch_behind(seat: Seat) -> None:
-    """What is checked out has nothing to do with the branch, which has commits that were not pushed."""
+    """The checked-out history is unrelated to the branch, whose commits were not pushed."""
     seat.write("work.txt")
     seat.git("add", "--all")
     seat.git("commit", "--quiet", "--message", "Not pushed")

@@ -29,7 +29,7 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(old: Path) -> Iterator[WorkspaceStore]:
-    """That database, opened by this Atelier."""
+    """The old database, opened by this version."""
     with open_store(old) as opened:
         yield opened
 

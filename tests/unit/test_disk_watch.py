@@ -54,7 +54,7 @@ class Gauge:
 
 
 def watcher(seen: dict[str, Container], rows: Sequence[Workspace]) -> SimpleNamespace:
-    """Of machines that answer."""
+    """A watcher whose machines all answer."""
     places = {row.id: row.node for row in rows}
 
     def seen_at(node: str) -> dict[str, Container]:

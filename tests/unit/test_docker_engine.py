@@ -63,7 +63,7 @@ def test_archives_are_asked_for_as_they_are(docker: tuple[Engine, list[tuple[str
 def test_a_name_that_is_no_text_is_asked_for_as_it_is(
     docker: tuple[Engine, list[tuple[str, str | None]]],
 ) -> None:
-    """As ``tarfile`` gives such names."""
+    """``tarfile`` gives such names with surrogates."""
     engine, asked = docker
     list(engine.stream("seat", b"/home/\xff\n".decode(errors="surrogateescape"), 5))
     assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")

@@ -73,7 +73,7 @@ def settings(folder: Path) -> Settings:
 
 
 class DockerNow:
-    """What the API asks of the engine about the disk of one workspace."""
+    """The engine's answers about the disk of one workspace."""
 
     def __init__(self, name: str, id: str) -> None:
         self._name, self._checkpoint = name, f"test/checkpoint:{id}-20260419t100000000000z"
@@ -273,7 +273,7 @@ def test_changes_that_need_no_docker_are_as_documented(world: World) -> None:
 
 @pytest.fixture
 def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """As if Docker, Squid and the git server answered, and every playbook succeeded."""
+    """An API for which Docker, Squid and the git server answer, and every playbook succeeds."""
     monkeypatch.setattr(_Follower, "run", lambda follower: setattr(follower, "available", True))
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
     monkeypatch.setattr(containers_service, "_open_ports", lambda *_: {3000: True, 8082: True})

@@ -306,7 +306,7 @@ def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path, said: Any) -> 
 
 
 def test_one_repository_that_answers_endlessly_is_a_problem_of_its_own(tmp_path: Path) -> None:
-    """As a commit with an endless message makes Forgejo do."""
+    """A commit with an endless message makes Forgejo answer like that."""
 
     def reply(method: str, path: str, body: Any) -> Reply:
         if "branches" in path:

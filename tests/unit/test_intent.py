@@ -135,7 +135,7 @@ def test_who_stops_a_seat_that_wakes_up_keeps_it_stopped(store: WorkspaceStore, 
 
 
 def taken_up(store: WorkspaceStore, job: Job) -> tuple[Job, str]:
-    """What is left of the job, and the state that it ends in without being run; "run" where it is."""
+    """The rest of the job, and the state in which it ends without a run; "run" if it is run."""
     jobs = Jobs(store)
     left, outcome = still_wanted(jobs.get(job.id), present(store, job.project_ids), jobs.later(job))
     return left, outcome.state if outcome else "run"

@@ -85,7 +85,7 @@ def test_a_code_that_is_not_known_leaves_the_text(code: object) -> None:
     ],
 )
 def test_a_row_whose_code_is_not_known_shows_its_words(row: object, shown: str) -> None:
-    """As after a return to an older version."""
+    """A newer version wrote such a row before a downgrade."""
     assert restored(json.dumps(row)) == shown
 
 
@@ -134,7 +134,7 @@ def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
 
 
 def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> None:
-    """Those that a version without codes wrote."""
+    """Converts the sentences that a version without codes wrote."""
     sentences = {
         "release": ("Its release failed: Docker could not start it.", None),
         "ends": ("Its container ends again and again; its log says why.", None),

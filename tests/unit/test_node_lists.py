@@ -237,7 +237,7 @@ def test_reconcile_finds_a_node_without_the_lists(lists: NodeLists) -> None:
 
 @pytest.fixture
 def squid() -> Iterator[Any]:
-    """What answers the host's question as Squid does; ``digest`` is settable."""
+    """A server that answers the host's question like Squid; ``digest`` can be set."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

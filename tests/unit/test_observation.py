@@ -1,4 +1,4 @@
-"""What the API asks for by the clock."""
+"""The observations that the API makes by the clock."""
 
 from __future__ import annotations
 

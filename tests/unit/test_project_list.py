@@ -14,7 +14,7 @@ from api.background.project_list import ProjectList
 
 
 class World:
-    """What the list reads. ``made`` are the ids of the projects that were made, ``beside`` what else they show."""
+    """The list's sources. ``made``: ids of the projects that were made; ``beside``: what else they show."""
 
     def __init__(self, *rows: Workspace) -> None:
         self.rows = list(rows)

@@ -55,7 +55,7 @@ def made(store: WorkspaceStore) -> Queue:
 
 
 def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
-    """As of an assertion in a playbook, which knows no codes."""
+    """An assertion in a playbook has such a sentence, without a code."""
     own = AtelierError(Code.RUN_FAILED, as_message("Not changed: 0123456789ab."))
     seats = [{"error": "The IDE did not answer."}, {"error": None}]
     reason = queue_module._reason(Ended("failed", {}, own), seats)
@@ -199,7 +199,7 @@ def test_creates_that_take_long_keep_nobody_else_waiting(
 
 
 def fill(store: WorkspaceStore) -> None:
-    """From now on SQLite says that the disk is full."""
+    """Makes SQLite report a full disk from now on."""
     with store.reading() as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")

@@ -1,4 +1,4 @@
-"""How callers are distinguished when their requests are counted."""
+"""The keys by which callers' requests are counted."""
 
 from __future__ import annotations
 

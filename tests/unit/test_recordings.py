@@ -214,7 +214,7 @@ def test_the_report_of_a_workspace(tmp_path: Path, times: list[str]) -> None:
 
 
 def test_a_page_ends_where_its_conversations_are_large(tmp_path: Path) -> None:
-    """What a seat had recorded is read in pieces that the API has the memory for."""
+    """The API reads a seat's recordings in pieces for which it has the memory."""
     times = [write(tmp_path, f"2026-02-14T10:00:0{n}.000Z", text="x" * 6 * 1024**2) for n in range(6)]
     offset, found = 0, []
     while offset < 6:

@@ -222,7 +222,7 @@ def test_root_writes_to_no_place_that_the_user_chose_after_a_crash(
 
 
 def test_a_docker_that_is_slow_is_no_file_that_changed() -> None:
-    """What could not be read in time is looked at again: the journal stays, and nothing is put beside it."""
+    """A file that could not be read in time is read again: the journal stays, and no second version is written."""
 
     class Docker:
         def read(self, *_: object) -> None:

@@ -63,7 +63,7 @@ def test_a_play_has_its_number_and_its_duration(callback: Any, capsys: pytest.Ca
 
 
 def compared(**answer: Any) -> Any:
-    """What the module says of the plays Docker, Images, Egress (two proxies) and Git."""
+    """The module's answer for the plays Docker, Images, Egress (two proxies) and Git."""
     names = ["Docker", "Images", "Egress (squid)", "Egress (recorder)", "Git"]
     plays = [{"name": name} for name in names]
     return result_of({"changed": False, "look_at": {"plays": plays}, **answer}, "platform_fingerprint")

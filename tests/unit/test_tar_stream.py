@@ -47,7 +47,7 @@ def test_entries_are_counted_in_pieces_of_any_size(form: int, size: int) -> None
 
 
 def test_a_size_that_fits_no_header_is_read_from_the_description() -> None:
-    """As Docker has it for more than 8 GiB: the header itself says 0."""
+    """Docker writes sizes of more than 8 GiB like that: the header itself has 0."""
     walk = TarWalk()
     walk.feed(_entry("workspace/large", 9 * 1024**3))
     assert walk.entries == 1

@@ -129,7 +129,7 @@ class World:
         return seat
 
     def state(self, row: Workspace) -> tuple[str, str, str, bool]:
-        """What its container is made from, its status, that of the row, and whether it should run."""
+        """The digest of the container's image, the container's status, the row's, and whether it should run."""
         found = self.engine.containers[self.here.site.container_name(row.id)]
         status = str(self.store.get(id=row.id).status)
         return found.labels["atelier.inputs"], found.status, status, row.id in wanted_up(self.store)

@@ -118,7 +118,7 @@ def test_what_can_be_refused_before_anything_is_looked_up(wish: dict[str, str], 
 
 @pytest.mark.parametrize("state", WorkspaceState)
 def test_a_ceiling_below_the_default_size_is_in_nobodys_way(state: WorkspaceState) -> None:
-    """What exists keeps its size, and may be stopped and removed whatever the ceiling has become."""
+    """Existing workspaces keep their size, and can be stopped and removed under any ceiling."""
     with does_not_raise():
         check_desired(site(Path("/x"), memory_mb=1024), WorkspaceSpec(state, name="base"))
 

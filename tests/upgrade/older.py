@@ -17,7 +17,7 @@ RELEASES = {"0.1.0": "783bbea", "0.2.0": "4c41c3c"}
 
 
 def checked_out(commit: str, folder: Path) -> Path:
-    """That commit's files in a separate folder, without git."""
+    """Writes that commit's files into a separate folder, without git."""
     git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
     found = subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False)
     assert found.returncode == 0, (

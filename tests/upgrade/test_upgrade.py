@@ -87,7 +87,7 @@ class Line:
 
 @dataclass
 class Day:
-    """What the older release had, and what the upgrade did meanwhile."""
+    """The state of the older release, and what the upgrade did meanwhile."""
 
     installation: Installation
     api: httpx.Client
@@ -177,7 +177,7 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def _work(day: Day) -> None:
-    """What people do there: a claim, files, packages, a push, a recorded conversation, an alias."""
+    """Does what people do: a claim, files, packages, a push, a recorded conversation, an alias."""
     for name, mode in (("recorded", "logging"), ("asleep", "none")):
         wanted = {"projectName": name, "projectType": "empty", "proxyMode": mode}
         answer = day.api.post("/projects/create", json=wanted)
