@@ -195,7 +195,7 @@ def _backup(services: Services) -> Iterator[Sample]:
 
 
 def attention(services: Services) -> list[Found]:
-    """What holds now, the most severe first."""
+    """The findings that hold now, the most severe first."""
     return [_with_reason(services, each) for each in findings(_by_name(_of_platform(services)))]
 
 

@@ -59,7 +59,7 @@ class Condition:
 
     @property
     def expression(self) -> str:
-        """In PromQL."""
+        """The condition in PromQL."""
         wanted = [
             f'{name.removeprefix("!")}{"!=" if name.startswith("!") else "="}"{value}"'
             for name, value in (self.labels or {}).items()
@@ -72,7 +72,7 @@ class Condition:
 
     @property
     def unit(self) -> Unit:
-        """Of the value that is compared, as the metric's name says it."""
+        """The unit of the compared value, by the metric's name."""
         if self.of != "value":
             return Unit.SECONDS
         return next((unit for unit in (Unit.BYTES, Unit.SHARE) if self.metric.endswith(f"_{unit}")), Unit.COUNT)
@@ -110,7 +110,7 @@ class Finding:
 
     @property
     def unit(self) -> Unit:
-        """Of the value of its first condition."""
+        """The unit of its first condition."""
         return self.conditions[0].unit
 
     @property
@@ -129,7 +129,7 @@ class Finding:
 
     @property
     def expression(self) -> str:
-        """In PromQL."""
+        """The condition in PromQL."""
         return " and ".join(condition.expression for condition in self.conditions)
 
 

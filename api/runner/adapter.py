@@ -61,7 +61,7 @@ class Ended:
 
     @property
     def outcome(self) -> str:
-        """For the audit log."""
+        """The end of the run in the audit log."""
         return self.state if self.error is None else f"{self.state}: {self.error.code}"
 
 

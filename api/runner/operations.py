@@ -252,7 +252,7 @@ def _outcome(store: WorkspaceStore, id: str) -> dict[str, Any]:
 
 
 def _errors(ended: Ended, module: str) -> dict[str, str]:
-    """By workspace, of those that the module could not do."""
+    """The errors of the workspaces for which the module failed, by id."""
     return {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
 
 

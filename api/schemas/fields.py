@@ -45,7 +45,7 @@ def checked(check: Callable[[Any], Any]) -> AfterValidator:
 
 
 def fault_of(check: Callable[..., T], *values: Any) -> T:
-    """What the core's check returns; its error becomes the field's fault."""
+    """Returns the result of the core's check; its error becomes the field's fault."""
     try:
         return check(*values)
     except AtelierError as error:

@@ -112,7 +112,7 @@ class CreateProject(Body):
 
 
 class WorkspacePassword(Body):
-    """For start, stop and delete: the password of a protected workspace."""
+    """The password of a protected workspace, for start, stop and delete."""
 
     model_config = example({"password": "workspace-password"})
 

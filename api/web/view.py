@@ -1,4 +1,4 @@
-"""What every page is made from: the API's services, the caller, and the words of the caller's language."""
+"""The inputs of every page: the API's services, the caller, and the words of the caller's language."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def send(head: bytes, pieces: Iterable[bytes], upgraded: bytes = b"") -> tuple[int, str]:
-    """How many bytes the proxy took within some seconds, and what it said."""
+    """Sends a request; returns the number of bytes that the proxy took within some seconds, and its answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", PROXY)
     writer.write(head)
     sent = 0

@@ -155,8 +155,8 @@ class Durations:
 
 
 def plays_left_out(answer: Mapping[str, Any], plays: Iterable[str]) -> set[str]:
-    """Those of the playbook's plays that will not run, by the answer of platform_fingerprint. It names a part of a play
-    as "play (part)"."""
+    """The playbook's plays that will not run, by the answer of platform_fingerprint, which names a part of a play as
+    "play (part)"."""
     if answer["unchanged"]:
         return set(plays)
     parts = {part["name"]: part["name"].partition(" (")[0] for part in answer["look_at"]["plays"]}

@@ -25,7 +25,7 @@ def _options(fragment: str) -> str:
 
 
 def _about(check: str, diff: str) -> str:
-    """What every module has: author, requirements, how it fails, and whether it has a check and a diff mode."""
+    """The parts of every module: author, requirements, how it fails, and whether it has a check and a diff mode."""
     return f"""
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]

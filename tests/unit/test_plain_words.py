@@ -1,4 +1,5 @@
-"""Docstrings, comments and documents use none of the idioms that were replaced by plain English."""
+"""Docstrings, comments and documents use none of the idioms that were replaced by plain English. Docstrings begin with a
+verb or a noun, not in the middle of a sentence that the name would have to begin."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import ast
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -14,23 +16,38 @@ IDIOMS = re.compile(
     r"|(?:is|are|was|were|be|been)\s+told)\b",
     re.IGNORECASE,
 )
+FRAGMENT = re.compile(r"(?:What|Of|Who|Whose|Where|How|That|Those|Which|As|By|From|For|In)\b")
 SUFFIXES = (".py", ".md", ".yml", ".sh", ".j2")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
+def docstrings(text: str) -> Iterator[str]:
+    return (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, DOCUMENTED))
+
+
 def prose(file: Path, text: str) -> Iterator[str]:
     if file.suffix == ".py":
-        yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, DOCUMENTED))
+        yield from docstrings(text)
         with file.open("rb") as lines:
             yield from (token.string for token in tokenize.tokenize(lines.readline) if token.type == tokenize.COMMENT)
     else:
         yield from [text] if file.suffix == ".md" else re.findall(r"(?:^|\s)#\s.*", text)
 
 
-def test_no_idiom_comes_back() -> None:
-    """Looks at all folders but hidden ones and ``out``, where tests leave their logs."""
+@cache
+def all_texts() -> dict[Path, str]:
+    """The files of all folders but hidden ones and ``out``, where tests leave their logs."""
     files = [*ROOT.glob("*.md"), *(file for file in ROOT.glob("[a-z]*/**/*.*") if ROOT / "out" not in file.parents)]
-    texts = {file: file.read_text() for file in files if file.suffix in SUFFIXES and not file.is_symlink()}
+    return {file: file.read_text() for file in files if file.suffix in SUFFIXES and not file.is_symlink()}
+
+
+def test_docstrings_are_whole() -> None:
+    texts = {file.relative_to(ROOT): text for file, text in all_texts().items() if file.suffix == ".py"}
+    assert [(str(name), text) for name in texts for text in docstrings(texts[name]) if FRAGMENT.match(text)] == []
+
+
+def test_no_idiom_comes_back() -> None:
+    texts = all_texts()
     suspects = {file: text for file, text in texts.items() if IDIOMS.search(text)}
     parts = [(str(file.relative_to(ROOT)), part) for file, text in suspects.items() for part in prose(file, text)]
     assert [(name, found[0]) for name, part in parts for found in IDIOMS.finditer(part)] == []

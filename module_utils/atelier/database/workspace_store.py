@@ -308,7 +308,7 @@ class WorkspaceStore:
                 raise unusable(self._path, error) from error
 
     def rows(self, query: str, *values: object) -> list[Any]:
-        """What a query finds."""
+        """The rows that a query finds."""
         with self.reading() as db:
             return db.execute(query, values).fetchall()
 

@@ -170,8 +170,8 @@ class Engine:
         return str(created["Id"])
 
     def create_from_copy(self, spec: SeatSpec, base: str, label: str) -> str:
-        """As ``create``, of an image that a commit made of such a container, with the image's last layer as the
-        container's own: so its files count as its own again, and no image has them. The layers below get the name
+        """Like ``create``, from an image that a commit made of such a container. The image's last layer becomes the
+        container's own: its files count as the container's again, and no image has them. The layers below get the name
         ``base``, and the image's configuration without the label, which says something of the last layer.
 
         Only if the storage driver keeps layers in folders on this machine; otherwise the same as ``create``.

@@ -1,4 +1,4 @@
-"""What the engine takes and returns."""
+"""The values that the engine takes and returns."""
 
 from __future__ import annotations
 

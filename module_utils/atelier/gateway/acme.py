@@ -49,7 +49,7 @@ Run = Callable[[str, OneOff], Finished]
 
 @dataclass(frozen=True)
 class Request:
-    """What the role asks for. ``ca``: whether there is a bundle for the authority's own HTTPS.
+    """The role's request for a certificate. ``ca``: whether there is a bundle for the authority's own HTTPS.
     ``check_propagation``: whether lego waits until all name servers have the record. The image holds lego."""
 
     domain: str

@@ -36,7 +36,7 @@ class GitAccess:
     token: str = field(repr=False)
 
     def for_git(self) -> bytes:
-        """As a credential helper prints it."""
+        """The lines that a credential helper prints."""
         return f"username={self.user}\npassword={self.token}\n".encode()
 
 

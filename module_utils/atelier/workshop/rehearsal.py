@@ -236,14 +236,14 @@ def _memory_of(context: Context, rows: Sequence[Workspace]) -> int:
 
 
 def _available_memory(context: Context) -> dict[str, int]:
-    """By machine; one that does not answer is left out."""
+    """The available memory by machine, in bytes. Machines that do not answer are left out."""
     memory = {CONTROLLER: parse_memory(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
     return {node: found.available for node, found in memory.items()}
 
 
 def _free_disk(context: Context, rows: Sequence[Workspace]) -> dict[str, int]:
-    """By machine; one that does not answer is left out. On the controller: the state folder's disk, or the engine's as
-    a seat sees it, if that has less."""
+    """The free disk space by machine, in bytes. Machines that do not answer are left out. On the controller: the state
+    folder's disk, or the engine's as a seat sees it, if that has less."""
     free = shutil.disk_usage(context.site.state_dir).free
     row = next((row for row in rows if row.node == CONTROLLER), None)
     seen = _asked(context, row, _FREE).split()[-1:] if row else []

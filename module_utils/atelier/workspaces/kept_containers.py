@@ -55,7 +55,7 @@ def go_back(context: NodeContext, row: Workspace, kept: str, *, start: bool) -> 
 
 
 def interrupted_resets(context: NodeContext) -> dict[str, str]:
-    """By workspace id, the old container of resets and upgrades that were killed between their two renames."""
+    """The old containers of resets and upgrades that were killed between their two renames, by workspace id."""
     names = _names(context)
     replaced = {match["name"] for name in names if (match := _KEPT.fullmatch(name))}
     return {names[former]: former for name in sorted(replaced) if (former := _previous(name, names))}

@@ -106,8 +106,8 @@ def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]
 def origin_of(
     context: NodeContext, row: Workspace, container: Container | None, own: Checkpoint | None
 ) -> Iterator[tuple[str, str]]:
-    """What the seat can begin from again: the origin as a word, and its image, which exists on this machine for the
-    length of the block. ``own`` is the workspace's own checkpoint to use."""
+    """The seat's new start: its origin as a word, and its image, which exists on this machine within the block.
+    ``own`` is the workspace's own checkpoint to use."""
     if own is not None:
         yield "checkpoint", fetch_checkpoint(context, own)
         return

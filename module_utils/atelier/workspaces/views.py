@@ -14,8 +14,7 @@ from ..git.names import MAIN
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to a workspace, by its views before and after; a view is empty where the workspace does not
-    exist."""
+    """A change of a workspace: its views before and after. A view is empty if the workspace does not exist."""
 
     changed: bool
     before: Mapping[str, object]

@@ -48,7 +48,7 @@ class _Gone(Exception):
 
 @dataclass(frozen=True)
 class SmartHttp:
-    """What all answers share."""
+    """The parts that all answers share."""
 
     settings: Settings
     slots: Slots
