@@ -1,5 +1,5 @@
-"""Docstrings, comments and documents use none of the idioms that were replaced by plain English. Docstrings begin with a
-verb or a noun, not in the middle of a sentence that the name would have to begin."""
+"""Docstrings, comments and documents use none of the idioms that were replaced by plain English. Docstrings begin with
+a verb or a noun, not in the middle of a sentence that the name would have to begin."""
 
 from __future__ import annotations
 
