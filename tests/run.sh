@@ -42,15 +42,14 @@ scenarios=()
 for scenario in molecule/*/molecule.yml; do
   scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
-# Stage after stage; the lanes of a stage side by side. Each has a separate installation: other names, ports, bridges
-# and address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. Attacks, browser and
-# machines often wait: for the limits that end them, for pages, for what was killed. The chaos waits for 30 seconds only:
-# it makes its installation beside them, and begins when all lanes but the last have ended.
+# Stage after stage; the lanes of a stage side by side. Each suite has a separate installation: other names, ports, bridges
+# and address ranges (tests/README.md). Modules, API and scenarios take all that two cores have; machines, attacks and
+# browser after them often wait: for the limits that end them, for pages, for what was killed. The chaos waits for 30
+# seconds only: it makes its installation beside them, and begins when all lanes but the last have ended.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
-  "module | api | ${scenarios[*]}"
-  "hostile | cluster | e2e | chaos"
+  "module cluster | api hostile | ${scenarios[*]} e2e | chaos"
 )
 
 # More of several machines, an authority for certificates with a name server, backups, upgrades, bare machines: only when
