@@ -1,13 +1,20 @@
-"""The Dockerfiles of the services: they begin with the same steps, so that BuildKit runs each of those once."""
+"""The services' images: their Dockerfiles begin with the same steps, so that BuildKit runs each of those once."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROOT = Path(__file__).parents[2]
+ROLES = ROOT / "roles"
 PYTHON = ["api/files", "git_service/files", "recorder/files", "squid/files/image"]
 
 
@@ -25,3 +32,52 @@ def test_services_share_their_first_layers(name: str, folders: list[str]) -> Non
     assert len(stages) == 1
     # A build argument, a file or a secret would make it a separate layer.
     assert not re.search(r"^(ARG|COPY|ADD)|type=secret", stages.pop(), re.M)
+
+
+class DockerWithAllImages(BaseHTTPRequestHandler):
+    """Has an image of any name that it is asked for."""
+
+    def do_GET(self) -> None:
+        image = {"Id": "sha256:1", "RepoTags": ["test/base:trixie"], "RepoDigests": [], "Config": {}, "RootFS": {}}
+        listed = self.path.split("?")[0].endswith("/images/json")
+        body = json.dumps([image] if listed else {"ApiVersion": "1.45", **image}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool) -> None:
+    """Also where the start of a build in the background is all that a task can tell."""
+    (tmp_path / "Dockerfile").touch()
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(
+        "- hosts: localhost\n  tasks:\n    - include_role: {name: service_image}\n"
+        "    - async_status: {jid: '{{ item }}'}\n      loop: '{{ atelier_service_image_builds | default([]) }}'\n"
+        "      register: waited\n      until: waited.finished\n      retries: 60\n      delay: 1\n"
+        "    - debug: {msg: 'waited for {{ atelier_service_image_builds | default([]) | length }}'}\n"
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), DockerWithAllImages) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        variables = {
+            "atelier_engine_url": f"tcp://127.0.0.1:{server.server_port}",
+            "atelier_image_prefix": "test",
+            "atelier_state_dir": str(tmp_path),
+            "atelier_site": {"builds": {"pip_conf": "/nowhere", "npmrc": "/nowhere", "images_from": ""}},
+            "atelier_service_image_name": "service",
+            "atelier_service_image_context": str(tmp_path),
+            "atelier_service_image_in_background": in_background,
+        }
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+        environment |= {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs")}
+        program = Path(sys.executable).with_name("ansible-playbook")
+        words = [program, "-i", ROOT / "inventory" / "localhost.yml", "-e", json.dumps(variables), playbook]
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert f"waited for {int(in_background)}" in done.stdout, done.stdout + done.stderr
+    assert "changed=0 " in done.stdout, done.stdout
