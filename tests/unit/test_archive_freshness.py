@@ -91,6 +91,15 @@ def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None
     assert (_find(tmp_path, SINCE.replace("2026", "2000")) == "") is own
 
 
+@pytest.mark.parametrize("piece", ["a/", "/.git/", "/node_modules/.cach", "/.git/x.loc"])
+def test_long_paths_take_no_time(piece: str) -> None:
+    """A seat may have a million files, with paths of its user's choice."""
+    path = (piece * 4096)[:4096]
+    begin = time.process_time()
+    assert not any(is_ignored_path(path) for _ in range(20_000))
+    assert time.process_time() - begin < 1.5
+
+
 def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
     """Nobody can set that time back, unlike the time of modification of an unpacked file."""
     file = tmp_path / "workspace" / "old.txt"

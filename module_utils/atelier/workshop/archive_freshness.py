@@ -13,7 +13,6 @@ import secrets
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,7 +124,22 @@ def diff_archives(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int)
 
 def is_ignored_path(path: str) -> bool:
     """Whether the path below /workspace is written by programs automatically and holds no work."""
-    return any(fnmatchcase(f"{_WORKSPACE}/{path}", pattern) for pattern in _IGNORED_PATHS)
+    return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _IGNORED_PATHS)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether find's ``-path`` takes the path. Not by fnmatch: for a seat with a million long paths its regular
+    expressions take minutes, this takes seconds."""
+    first, *middle, last = pattern.split("*")
+    if not (path.startswith(first) and path.endswith(last)):
+        return False
+    place, end = len(first), len(path) - len(last)
+    for part in middle:
+        found = path.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return place <= end
 
 
 class _Fingerprints:
