@@ -69,6 +69,27 @@ def test_each_workspace_is_asked_about_at_its_own_machine(tmp_path: Path, opened
         assert error.value.details["node"] == "beta"
 
 
+def test_the_swarm_is_asked_once_for_all_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if what it said is old. Its answer takes time, in which each machine's thread would ask again."""
+    opened: list[str] = []
+    asked: list[float] = []
+
+    def swarm_nodes() -> list[SwarmNode]:
+        asked.append(time.monotonic())
+        time.sleep(0.1)
+        return [swarm_node(name) for name in (CONTROLLER, "alpha", "beta")]
+
+    def open_engine(here: Site, node: str, **_: Any) -> Any:
+        opened.append(node)
+        return SimpleNamespace(node=node, swarm_nodes=swarm_nodes)
+
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    absent: Any = None
+    context = Context(three(tmp_path), absent, Engines(three(tmp_path)), absent, lambda *_: None, 1.0)
+    assert [here.node for here in context.everywhere()] == [CONTROLLER, "alpha", "beta"]
+    assert (len(asked), sorted(opened)) == (1, ["alpha", "beta", CONTROLLER])
+
+
 def test_only_ready_and_active_machines_of_the_inventory_take_workspaces(tmp_path: Path, opened: Engines) -> None:
     assert [machine.name for machine in opened.machines() or ()] == [CONTROLLER, "alpha"]
     assert [machine.labels for machine in opened.machines() or ()] == [frozenset(), {"gpu=true"}]

@@ -62,8 +62,9 @@ class Context:
 
     def everywhere(self) -> list[NodeContext]:
         """The installation on each of its machines that answers, the controller first."""
+        controller = self.on()  # not later: its answer tells which of the others are down
         opened, _ = ask_all([node.name for node in self.site.nodes], self.on)
-        return [self.on(), *opened.values()]
+        return [controller, *opened.values()]
 
     def at_each(self, work: Callable[[NodeContext], T]) -> list[T]:
         """Runs ``work`` for all machines in parallel; returns the results of those that answered throughout, the

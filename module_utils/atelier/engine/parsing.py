@@ -1,4 +1,4 @@
-"""Converts answers of the Docker Engine to the engine interface's types."""
+"""Converts answers of the Docker Engine to the engine's models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def exec_failed_to_start(code: int, output: str) -> bool:
 
 
 class ExportReader(io.RawIOBase):
-    """An export's chunks as the file that the SDK's import wants."""
+    """The pieces of an archive as the file that tarfile wants."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
