@@ -138,6 +138,9 @@ def test_odd_records_are_documented_as_far_as_they_go() -> None:
     odder = bare | {"parsed_request": {"messages": [said("user", "x")], "parameters": {"previous_response_id": [1]}}}
     kept = [bare, odd, bare | {"parsed_request": None}, odder]
     assert write_document(kept, kind="detailed").conversation_count == 4
+    # JSON's true is no word for a sum.
+    unsure = bare | {"parsed_response": {"usage": {"input_tokens": True, "total_tokens": "7"}}}
+    assert write_document([unsure]).text.count("- Tokens: 1 in, 0 out, 0 in all") == 2
     assert write_document([]).text.startswith("# AI Session Documentation")
 
 

@@ -206,7 +206,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return int(value) if isinstance(value, int) else 0  # true and false are integers, too
 
 
 def _tokens(tokens: Counter[str]) -> str:
