@@ -28,7 +28,7 @@ def test_each_package_imports_only_those_below_it() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "shown"),
     [
-        ("module_utils/atelier/common/errors.py", "from ..engine import interface", "atelier.common.errors"),
+        ("module_utils/atelier/common/errors.py", "from ..engine import client", "atelier.common.errors"),
         ("module_utils/atelier/git/names.py", "import api.settings", "atelier is not allowed to import api"),
         ("api/core/batcher.py", "from ..routers import jobs", "api.core.batcher"),
         ("api/web/view.py", "from ..routers import jobs", "api.web.view"),
