@@ -1,4 +1,4 @@
-"""The playbooks of ``./atelier up`` and ``down``."""
+"""``./atelier up`` and ``down``, and their playbooks."""
 
 from __future__ import annotations
 
@@ -60,3 +60,12 @@ def test_a_purge_lists_snapshots_when_nobody_makes_one_any_more() -> None:
     remove = tasks[names.index("Remove the images")]
     assert f"{listed['register']}.images" in remove["loop"][0]
     assert names.index("Remove the containers") < names.index("List the snapshots") < names.index("Remove the images")
+
+
+def test_jobs_in_the_background_leave_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    """No purge finds it there."""
+    script = f". '{PLAYBOOKS.parent}/atelier' help >/dev/null; printenv ANSIBLE_ASYNC_DIR"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
+    environment |= {"HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{PLAYBOOKS.parent}/.ansible/async\n", done.stderr
