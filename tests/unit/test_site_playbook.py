@@ -6,18 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from test_argument_specs import ENTRIES, of_entry
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
-RENAMED = "Fail if a renamed variable is set"
-
-
-def first_play() -> dict[str, Any]:
-    return dict(yaml.safe_load((PLAYBOOKS / "site.yml").read_text())[0])
+RENAMED = PLAYBOOKS / "tasks" / "renamed.yml"
 
 
 @pytest.mark.parametrize(
@@ -31,12 +26,8 @@ def first_play() -> dict[str, Any]:
 def test_a_setting_of_an_earlier_version_is_not_ignored_in_silence(
     tmp_path: Path, given: str, told: str | None
 ) -> None:
-    play = first_play()
-    task = next(task for task in play["pre_tasks"] if task["name"] == RENAMED)
-    assert task is play["pre_tasks"][0]
     alone = tmp_path / "playbook.yml"
-    variables = {"site_renamed": play["vars"]["site_renamed"]}
-    alone.write_text(yaml.safe_dump([{"hosts": "localhost", "vars": variables, "tasks": [task]}]))
+    alone.write_text(f"- hosts: localhost\n  tasks: [include_tasks: '{RENAMED}']\n")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
     words = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-e", given, alone]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -44,10 +35,17 @@ def test_a_setting_of_an_earlier_version_is_not_ignored_in_silence(
     assert (told or "") in done.stdout
 
 
+@pytest.mark.parametrize(("playbook", "tasks"), [("site.yml", "pre_tasks"), ("restore.yml", "tasks")])
+def test_they_are_refused_before_anything_is_changed(playbook: str, tasks: str) -> None:
+    first = yaml.safe_load((PLAYBOOKS / playbook).read_text())[0][tasks][0]
+    assert first["ansible.builtin.include_tasks"] == "tasks/renamed.yml"
+
+
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_a_renamed_setting_is_read_by_its_new_name_only() -> None:
     read = set().union(*(of_entry(role, entry).read for role, entry in ENTRIES))
-    renamed = first_play()["vars"]["site_renamed"]
+    (task,) = yaml.safe_load(RENAMED.read_text())
+    renamed = task["vars"]["renamed"]
     assert not read & {*renamed}
     assert {*renamed.values()} <= read
 
