@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from atelier.common.models import Workspace
-from support import row
+from atelier.gateway import aliases
+from atelier.gateway.aliases import Alias, drop_alias, put_alias
+from support import open_store, order, row, site
 
 from api.background.project_list import ProjectList
+from api.services.presenter import Presenter
 
 
 class World:
@@ -68,3 +73,27 @@ def test_only_what_changed_is_made_again() -> None:
     world.rows.append(row(id="a"))
     assert world.ids() == ["b", "c", "a"]
     assert world.made == ["b", "c", "a"]
+
+
+def test_an_alias_that_was_deleted_and_made_anew_is_shown_with_its_new_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(("2026-04-19T10:00:00.000Z", "2026-04-19T10:00:01.000Z"))
+    monkeypatch.setattr(aliases, "now", lambda: next(times))
+    watcher: Any = SimpleNamespace(available=False, is_outdated=lambda _: False, version=1)
+    settings: Any = SimpleNamespace(site=site(tmp_path))
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("day")])
+        presenter = Presenter(settings, watcher, SimpleNamespace(), store)  # type: ignore[arg-type]
+        services: Any = SimpleNamespace(reads=store, watcher=watcher, presenter=presenter)
+        projects = ProjectList()
+
+        def shown() -> Any:
+            return json.loads(projects.body(services))["projects"][0]["aliases"][0]["createdAt"]
+
+        demo = Alias("demo", made.id, 3000, None, None)
+        put_alias(store, demo, new=True)
+        assert shown() == "2026-04-19T10:00:00.000Z"
+        assert drop_alias(store, made.id, "demo")
+        put_alias(store, demo, new=True)
+        assert shown() == "2026-04-19T10:00:01.000Z"

@@ -43,7 +43,7 @@ class Alias:
     port: int
     user: str | None
     password_hash: str | None = field(repr=False)
-    created_at: str = field(default="", compare=False)
+    created_at: str = ""
 
 
 def check_subdomain(subdomain: str) -> str:
@@ -85,7 +85,7 @@ def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool
         if present is not None and (new or present.workspace_id != alias.workspace_id):
             taken = Message("subdomain_taken", subdomain=alias.subdomain)
             raise AtelierError(Code.ALIAS_EXISTS, taken, field="subdomain", value=alias.subdomain)
-        if present == alias:
+        if present is not None and replace(present, created_at=alias.created_at) == alias:
             return False
         try:
             db.execute(
