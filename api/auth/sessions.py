@@ -79,5 +79,5 @@ class Sessions:
             left = {key: float(entry["ends_at"]) - time.time() for key, entry in document.items()}
             # At most the lifetime: the clock may have been set back since.
             return {key: time.monotonic() + min(seconds, LIFETIME_SECONDS) for key, seconds in left.items()}
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        except (FileNotFoundError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
             return {}  # a file that somebody spoilt signs everybody out, and keeps nobody from signing in

@@ -57,7 +57,9 @@ def test_a_thousand_are_kept_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [kept.is_open(Role.OPERATOR, id) for id in ids] == [False, True, True, True]
 
 
-@pytest.mark.parametrize("spoilt", ["", "nonsense", "[]", '{"x": 1}', '{"x": {"role": "king", "ends_at": 1}}'])
+@pytest.mark.parametrize(
+    "spoilt", ["", "nonsense", "[]", '{"x": 1}', '{"x": {"ends_at": "late"}}', f'{{"x": {{"ends_at": 1{"0" * 400}}}}}']
+)
 def test_a_spoilt_file_keeps_nobody_from_signing_in(tmp_path: Path, spoilt: str) -> None:
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "sessions.json").write_text(spoilt)
