@@ -37,6 +37,7 @@ class Machine:
         self._images = self.folder / "images.json"
         self.variables = {
             **self._of_engine(),
+            "atelier_systemd": False,
             "atelier_instance": INSTANCE,
             "atelier_state_dir": str(self.folder / "state"),
             "atelier_engine_url": f"unix://{self.folder}/docker.sock",
@@ -54,7 +55,6 @@ class Machine:
 
     def _of_engine(self) -> dict[str, Any]:
         of_engine = {
-            "systemd": False,
             "start_script": f"{self.folder}/start-dockerd",
             "pidfile": f"{self.folder}/docker.pid",
             "containerd_pidfile": f"{self.folder}/exec/containerd/containerd.pid",
