@@ -73,6 +73,7 @@ def test_machines_go_side_by_side_and_each_takes_one_at_a_time(monkeypatch: pyte
     node_of = {each.id: each.node for each in rows}
     under_way: list[str] = []
     most: list[list[str]] = []
+    two = asyncio.Event()
 
     async def beats(rows: Sequence[Workspace]) -> dict[str, datetime]:
         return {}
@@ -80,7 +81,10 @@ def test_machines_go_side_by_side_and_each_takes_one_at_a_time(monkeypatch: pyte
     def submit(_services: object, _caller: object, id: str, **_: object) -> asyncio.Future[None]:
         async def run() -> None:
             under_way.append(node_of[id])
-            await asyncio.sleep(0)
+            if len(under_way) == 2:
+                two.set()
+            await asyncio.wait_for(two.wait(), 20)
+            await asyncio.sleep(0.02)  # a third one would begin meanwhile
             most.append(list(under_way))
             under_way.remove(node_of[id])
 
