@@ -32,7 +32,7 @@ check_docs() { # every module documents itself in a way that ansible-doc can rea
   basename --suffix .py library/*.py | xargs ansible-doc --type module >/dev/null &&
     ansible-doc --type callback steps >/dev/null
 }
-check_unit() { pytest tests/unit; }
+check_unit() { pytest --durations 15 tests/unit; }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   set -euo pipefail
