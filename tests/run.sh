@@ -43,13 +43,13 @@ for scenario in molecule/*/molecule.yml; do
   scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
 # Stage after stage; the lanes of a stage side by side. Each suite has a separate installation: other names, ports, bridges
-# and address ranges (tests/README.md). Modules, API and scenarios take all that two cores have; machines, attacks and
-# browser after them often wait: for the limits that end them, for pages, for what was killed. The chaos waits for 30
-# seconds only: it makes its installation beside them, and begins when all lanes but the last have ended.
+# and address ranges (tests/README.md). Modules, API and scenarios take all that two cores have; machines and attacks often
+# wait, for the limits that end them and for what was killed, so they are beside those from the beginning. The chaos waits
+# for 30 seconds only: it makes its installation beside the others, and begins when they have ended.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
-  "module cluster | api hostile | ${scenarios[*]} e2e | chaos"
+  "module | api | ${scenarios[*]} e2e | cluster hostile | chaos"
 )
 
 # More of several machines, an authority for certificates with a name server, backups, upgrades, bare machines: only when
