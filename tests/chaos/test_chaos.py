@@ -56,7 +56,7 @@ def workshop() -> Iterator[Workshop]:
             for seat in workshop.seats.values():
                 workshop.write_file(seat, "mark-0", seat.id)
             if QUIET:
-                eventually(Path(QUIET).exists, "the end of the other suites", 3600)
+                eventually(Path(QUIET).exists, "the end of the other suites", 5400)
             yield workshop
 
 
