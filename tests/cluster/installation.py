@@ -151,8 +151,9 @@ class Cluster:
         return (status == 200 and "alive" in page) or (status == 200 and "expired" in page)
 
     def in_seat(self, machine: Machine, seat: dict[str, Any], script: str) -> str:
-        (found,) = self.containers(machine.name, seat["id"])
-        return machine.run("docker", "exec", found, "bash", "-c", script)
+        found = self.containers(machine.name, seat["id"])
+        assert len(found) == 1, f"of {seat['id']}: {found}; {self.at(machine.name, 'docker', 'ps', '--all')}"
+        return machine.run("docker", "exec", found[0], "bash", "-c", script)
 
     def containers(self, node: str, workspace_id: str = "", *, all: bool = False) -> list[str]:
         """The names of the containers of workspaces, or of one, that run there, or all that there are."""
