@@ -36,9 +36,10 @@ def prose(file: Path, text: str) -> Iterator[str]:
 
 @cache
 def all_texts() -> dict[Path, str]:
-    """The files of all folders but hidden ones and ``out``, where tests leave their logs."""
+    """The program, and the files of all folders but hidden ones and ``out``, where tests leave their logs."""
     files = [*ROOT.glob("*.md"), *(file for file in ROOT.glob("[a-z]*/**/*.*") if ROOT / "out" not in file.parents)]
-    return {file: file.read_text() for file in files if file.suffix in SUFFIXES and not file.is_symlink()}
+    named = [file for file in files if file.suffix in SUFFIXES and not file.is_symlink()]
+    return {file: file.read_text() for file in [*named, ROOT / "atelier"]}
 
 
 def test_docstrings_are_whole() -> None:
