@@ -153,6 +153,34 @@ def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
         server.shutdown()
 
 
+class RemovingDocker(Docker):
+    """Docker 26.1 while it removes an image: seen some 4 times in 13,000 requests for images being removed."""
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/version"):
+            super().do_GET()
+            return
+        gone = "gone" in self.path
+        body = json.dumps({"message": "No such image: gone" if gone else "layer does not exist"}).encode()
+        self.send_response(404 if gone else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("image", ["gone", "vanishing"])
+def test_an_image_that_is_being_removed_does_not_exist(image: str) -> None:
+    """Seats of one workshop share images, and are removed side by side."""
+    handler = type("Handler", (RemovingDocker,), {"asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
+        assert engine.image(image) is None
+        assert engine.layer_size(image) == 0
+        server.shutdown()
+
+
 class HangingDocker(Docker):
     """Says its version, if it is asked for that and ``greets``, and then nothing more, as one whose machine answers."""
 

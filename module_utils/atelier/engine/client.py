@@ -434,7 +434,7 @@ class Engine:
             return log_text(bytes(data))[-_KEPT_LOG:]
 
     def image(self, reference: str) -> Image | None:
-        with self._translated(Message("do.inspect_image", reference=reference), absent=_is_missing):
+        with self._translated(Message("do.inspect_image", reference=reference), absent=_is_image_missing):
             return image_from(self._quick.inspect_image(reference))
         return None
 
@@ -452,9 +452,10 @@ class Engine:
         return listed
 
     def layer_size(self, reference: str) -> int:
-        """Bytes that the image adds to its parent."""
-        with self._translated(Message("do.inspect_image", reference=reference)):
+        """Bytes that the image adds to its parent; 0 if it does not exist."""
+        with self._translated(Message("do.inspect_image", reference=reference), absent=_is_image_missing):
             return int(self._quick.history(reference)[0]["Size"])
+        return 0
 
     def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
         from .build import build_image
@@ -607,6 +608,11 @@ class Engine:
 
 def _is_missing(error: APIError) -> bool:
     return error.status_code == 404
+
+
+def _is_image_missing(error: APIError) -> bool:
+    """Whether there is no image, also because Docker removed it between finding it and reading its layers."""
+    return _is_missing(error) or str(error.explanation) == "layer does not exist"
 
 
 def _is_missing_or_in_use(error: APIError) -> bool:
