@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
+
+from tests.waiting import eventually
 
 from .installation import WORLD, Cluster, three_machines
 from .machines import Machine
@@ -45,6 +48,12 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def world(shared: Cluster) -> None:
     """A web server that answers every request, at the address of the allowed names. It goes with the machines."""
     shared.machines.serve(WORLD, _ANSWERS)
+    eventually(_world_listens, "the world listens")
+
+
+def _world_listens() -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex((WORLD, 80)) == 0
 
 
 @pytest.fixture

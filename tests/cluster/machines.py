@@ -121,7 +121,6 @@ class Machines:
         eventually(
             lambda: subprocess.run(answers, check=False, capture_output=True).returncode == 0,
             f"{machine.name} accepts the key",
-            30,
         )
         return machine
 
@@ -227,7 +226,6 @@ def kill_docker(machine: Machine) -> None:
     eventually(
         lambda: machine.container.exec_run(["sh", "-c", another]).exit_code == 0,
         f"Docker is back on {machine.name}",
-        90,
     )
 
 
