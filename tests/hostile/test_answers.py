@@ -6,7 +6,7 @@ import time
 
 from tests.waiting import eventually
 
-from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seats
+from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seats
 
 ADMIN = {"X-Admin-Password": ADMIN_PASSWORD}
 AT_ONCE = 10.0
@@ -57,7 +57,7 @@ def test_one_seat_s_answer_is_no_other_s_business(platform: Platform, seat: Seat
         stranger.run(f"cat >/tmp/serve.py <<'END'\n{script}\nEND")
         stranger.leave_running("exec python3 /tmp/serve.py")
     for name, stranger in strangers.items():
-        eventually(lambda seat=stranger: seat.try_run("test -e /tmp/serves").returncode == 0, name, 60)  # type: ignore[misc]
+        eventually(lambda seat=stranger: seat.try_run("test -e /tmp/serves").returncode == 0, name, PATIENCE)  # type: ignore[misc]
     for _ in range(3):
         begin = time.monotonic()
         answer = platform.api.get("/api/workshop/seats", headers=ADMIN, timeout=60)

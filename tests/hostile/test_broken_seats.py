@@ -9,7 +9,7 @@ import pytest
 
 from tests.waiting import eventually
 
-from .conftest import GROUP, Platform, Seat, Seats
+from .conftest import GROUP, PATIENCE, Platform, Seat, Seats
 
 # Seconds for each step, on a loaded machine.
 SOON = 120.0
@@ -82,7 +82,7 @@ def _leave_python(seat: Seat, text: str, sign: str) -> None:
     seat.run(f"cat >/tmp/it.py <<'END'\n{text}\nEND")
     seat.leave_running("ulimit -n 16384; exec python3 /tmp/it.py")
     # By root: the seat's user may have no process left.
-    eventually(lambda: not seat.container.exec_run(["test", "-e", sign], user="root").exit_code, sign, 60)
+    eventually(lambda: not seat.container.exec_run(["test", "-e", sign], user="root").exit_code, sign, PATIENCE)
 
 
 def _odd(seat: Seat) -> None:

@@ -147,4 +147,6 @@ def test_work_that_is_saved_while_seats_are_removed_is_not_lost(
     else:
         entry = json.loads((folder / "manifest.json").read_text())
         (file,) = (each for each in entry["seats"] if each["id"] == writer.id)
-        assert content(folder, file, "diary").decode().split() == saved
+        kept = content(folder, file, "diary").decode().split()
+        # One whose end nobody learned may be there, too: the seat was removed in the middle of it.
+        assert [line for line in kept if line in saved] == saved

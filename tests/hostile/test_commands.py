@@ -134,7 +134,7 @@ def test_what_is_asked_of_seats_is_answered_in_time(platform: Platform, attacked
         assert took < AT_ONCE
         return {entry["projectId"]: entry for entry in answer.json()["seats"]}[honest.id]["lastCommit"] is not None
 
-    eventually(known, "the honest seat's commit", 60)
+    eventually(known, "the honest seat's commit", PATIENCE)
     for name, stranger in strangers.items():
         took, answer = _timed(platform, f"/api/projects/{stranger.id}/ports")
         assert took < AT_ONCE, name

@@ -11,7 +11,7 @@ from docker.errors import APIError
 
 from tests.waiting import eventually
 
-from .conftest import INSTANCE, Platform, Seat, Seats
+from .conftest import INSTANCE, PATIENCE, Platform, Seat, Seats
 
 GIB = 1024**3
 # Two are enough to take the processors of the machine that runs the tests, and a few more make a crowd.
@@ -71,7 +71,7 @@ def test_a_seat_that_fills_the_disk_is_stopped(platform: Platform, seat: Seats, 
         found = project(platform, stranger)
         return found if found["status"] == "stopped" else None
 
-    stopped = eventually(is_stopped, "the stop of the seat that fills the disk", 90)
+    stopped = eventually(is_stopped, "the stop of the seat that fills the disk", PATIENCE)
     assert "its files take" in stopped["error"]
     used = platform.api.get(f"/api/projects/{stranger.id}/disk-usage").json()["diskUsage"]["bytes"]
     assert limit <= used < limit + 4 * GIB
@@ -93,14 +93,14 @@ def test_processes_and_memory_without_end(platform: Platform, seat: Seats, bysta
         for container in docker.from_env().containers.list(filters={"label": f"atelier.instance={INSTANCE}"})
         if container.id not in (stranger.container.id, hog.container.id)
     }
-    stranger.leave_running("bomb() { bomb | bomb & sleep 60; }; bomb")
+    stranger.leave_running("bomb() { bomb | bomb & sleep 600; }; bomb")
     eats = "python3 -c 'x = [bytearray(1 << 28) for _ in range(64)]'"
     assert hog.try_run(eats).returncode == 137
 
     def count() -> int:
         return int(docker.from_env().api.stats(stranger.container.id, stream=False)["pids_stats"]["current"])
 
-    eventually(lambda: count() > 1900, "the processes of the fork bomb", 60)
+    eventually(lambda: count() > 1900, "the processes of the fork bomb", PATIENCE)
     assert slowest(platform, 3) < AT_ONCE
     assert count() <= 2048
     assert bystander.run("cat /proc/self/status | head -1") == "Name:\tcat\n"

@@ -8,7 +8,7 @@ import httpx
 
 from tests.waiting import eventually
 
-from .conftest import PORT, Platform, Seat, Seats
+from .conftest import PATIENCE, PORT, Platform, Seat, Seats
 
 # Tells which headers it was sent.
 _SERVE = (
@@ -122,7 +122,8 @@ def test_a_stranger_does_not_lock_the_participant_out(platform: Platform, seat: 
     for _ in range(20):
         refused = platform.visit(it.host, "/login", method="POST", data={"password": "wrong"})
         assert refused.status_code in (200, 429) and "Set-Cookie" not in refused.headers
-    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as participant:
+    by_another = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(transport=by_another, timeout=PATIENCE) as participant:
         signed_in = participant.post(
             f"http://127.0.0.1:{PORT}/login", headers={"Host": f"{it.host}:{PORT}"}, data={"password": it.password}
         )

@@ -51,4 +51,4 @@ def _all_is_well(platform: Platform, other: Seat) -> None:
     listed = platform.api.get("/api/git/repositories")
     assert listed.status_code == 200, listed.text
     assert all(repository["problem"] is None for repository in listed.json()["repositories"])
-    other.run("cd /workspace; date +%N >>b; git add b; git commit -qm b; git push -q origin HEAD", timeout=60)
+    other.run("cd /workspace; date +%N >>b; git add b; git commit -qm b; git push -q origin HEAD")

@@ -29,22 +29,28 @@ ODD = (
 
 MANY = """
 import os, socket, time, urllib.parse
-proxy, opened, living = urllib.parse.urlsplit(os.environ["http_proxy"]), [], 0
+proxy, opened = urllib.parse.urlsplit(os.environ["http_proxy"]), []
 for _ in range(400):
     opened.append(socket.create_connection((proxy.hostname, proxy.port)))
     try:
         opened[-1].sendall(b"GET ")
     except OSError:
         pass
-time.sleep(5)
+def lives(each):
+    try:
+        return bool(each.recv(1))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 for each in opened:
     each.setblocking(False)
-    try:
-        living += bool(each.recv(1))
-    except BlockingIOError:
-        living += 1
-    except OSError:
-        pass
+# Again while more live than may: a proxy that is busy closes the others later.
+for _ in range(20):
+    time.sleep(5)
+    living = sum(map(lives, opened))
+    if living <= 257:
+        break
 print(living)
 """
 
@@ -100,7 +106,7 @@ def test_odd_bodies_do_not_make_recordings_unreadable(platform: Platform, seat: 
     stranger = seat(proxyMode="logging")
     for value in ODD:
         ask(stranger, f'print(\'{{"model": "m", "messages": [], "seed": \' + {value} + \'}}\')')
-    eventually(lambda: len(recorded(platform, stranger)) == len(ODD), "all are recorded", 60)
+    eventually(lambda: len(recorded(platform, stranger)) == len(ODD), "all are recorded")
 
 
 def test_one_seat_does_not_hold_up_the_recording_of_another(platform: Platform, seat: Seats) -> None:
