@@ -113,7 +113,7 @@ class Api:
         site = {key: settings.pop(key) for key in list(settings) if key in instance.site()}
         instance.write_settings(instance.site(engine_url, **site), **settings)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE, event_hooks={"response": [self.hold]}
         )
@@ -372,7 +372,7 @@ def _can_listen(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens at and no other session of these tests uses."""
     for port in _PORTS:
         claim = socket.socket(socket.AF_UNIX)

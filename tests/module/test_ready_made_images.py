@@ -17,6 +17,7 @@ import docker
 import httpx
 import pytest
 
+from tests.api.running import free_port
 from tests.installed import ROOT, front_door
 from tests.waiting import eventually
 
@@ -33,9 +34,7 @@ http: {{addr: "127.0.0.1:{port}"}}
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """Debian's docker-registry, as a site has one; Docker speaks plain HTTP to this machine's own address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "registry.yml"
     config.write_text(CONFIG.format(folder=tmp_path / "stored", port=port))
     with subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL) as process:
@@ -98,7 +97,7 @@ def test_what_one_machine_published_another_takes(
     order = ("-e", f"images_to={registry}", "-e", f"atelier_image_prefix={PREFIX}")
     done = front_door("play", "images_publish", *order)
     assert done.returncode == 0, done.stdout
-    catalog = httpx.get(f"http://{registry}/v2/{PREFIX}/base/tags/list").json()
+    catalog = httpx.get(f"http://{registry}/v2/{PREFIX}/base/tags/list", timeout=60).json()
     assert catalog["tags"] == ["trixie"]
     # Its own name is all that is left here; then not even that, as on another machine.
     assert engine.images.get(NAME).tags == [NAME]
