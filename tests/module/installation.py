@@ -23,8 +23,9 @@ from typing import Any
 import docker
 from atelier.common.locks import Locks
 from atelier.containers.container_names import read_names_key
+from atelier.engine.client import _is_image_missing
 from atelier.engine.parsing import IN_USE
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 
 from tests.module.processes import descendants
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -227,8 +228,11 @@ class Installation:
             labels, tags = summary["Labels"] or {}, summary["RepoTags"] or []
             ours = labels.get("atelier.instance") == self.name
             if ours or any(tag.startswith(f"{self.name}/snapshot:") for tag in tags):
-                with suppress(ImageNotFound):  # they come and go
+                try:
                     found.append(self.docker.images.get(summary["Id"]))
+                except APIError as error:  # they come and go
+                    if not _is_image_missing(error):
+                        raise
         return found
 
     def snapshot_tags(self) -> list[str]:
@@ -396,7 +400,8 @@ def asks_for_password(address: str) -> bool:
 def request(
     address: str, method: str, path: str, body: str | None = None, cookie: str = ""
 ) -> tuple[int, dict[str, str]]:
-    connection = http.client.HTTPConnection(address, IDE_PORT, timeout=10)
+    # To check a password takes a busy machine its time.
+    connection = http.client.HTTPConnection(address, IDE_PORT, timeout=60 if body else 10)
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
     if cookie:
         headers["Cookie"] = cookie
