@@ -23,14 +23,18 @@ def test_a_seat_that_fills_its_part_of_the_disk_is_stopped(own: Callable[..., Ap
     warned = eventually(lambda: api.project(full["id"])["diskWarning"], "the warning")
     assert re.fullmatch(r"Its files take 4\d MiB of 50 MiB\. Delete some, or it will be stopped\.", warned)
     assert api.project(full["id"])["status"] == "running"
-    usage = api.get(f"/api/projects/{full['id']}/disk-usage").json()["diskUsage"]
-    assert usage["limitBytes"] == 50 * MIB
-    assert 86 <= usage["percent"] < 100
+
+    def usage() -> dict[str, Any]:
+        return dict(api.get(f"/api/projects/{full['id']}/disk-usage").json()["diskUsage"])
+
+    # It may have been warned in the middle of the file.
+    eventually(lambda: usage()["percent"] >= 86, "the file is written")
+    assert (usage()["limitBytes"], usage()["percent"] < 100) == (50 * MIB, True)
     assert f'atelier_seat_disk_bytes{{workspace="{full["id"]}"}}' in api.get("/metrics").text
 
     write(api, full, 60)
     stopped = eventually(lambda: of_status(api, full, "stopped"), "the stop at the limit")
-    assert re.match(r"It was stopped because its files take 6\d MiB of 50 MiB\. Start it", stopped["error"])
+    assert re.match(r"It was stopped because its files take [56]\d MiB of 50 MiB\. Start it", stopped["error"])
     assert api.instance.container(full).status == "exited"
     # A seat that is killed at the limit has stopped before its stop is asked for.
     noted = eventually(lambda: api.audit("stop"), "the audit has the stop")

@@ -73,7 +73,10 @@ def test_a_rehearsal(own: Callable[..., Api], gateway: Gateway) -> None:
     assert api.ended(job)["state"] == "successful"
 
     found = verdict(api)  # as many as the workshop has
-    assert (found["go"], found["seats"], found["reasons"]) == (True, 2, [])
+    # A busy machine may be slow, and then it is a no-go.
+    reasons = [reason["id"] for reason in found.get("codes", {}).get("reasons", [])]
+    assert reasons in ([], ["slow"]), found
+    assert (found["go"], found["seats"], len(found["reasons"])) == (not reasons, 2, len(reasons))
     assert 0 < found["p50"] <= found["p95"]
     assert found["firstLimit"]["what"] == "max_concurrent_workspaces"
     # Whatever else the machine does meanwhile: an IDE takes some memory, and writes a few files.

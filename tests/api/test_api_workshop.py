@@ -21,7 +21,7 @@ from atelier.common.validation import check_limits
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore, now
 
-from tests.api.running import TOKEN, Api, is_error
+from tests.api.running import PATIENCE, TOKEN, Api, is_error
 from tests.module.installation import is_healthy, login, opens, session_cookie
 from tests.waiting import eventually
 
@@ -62,7 +62,7 @@ def all_at_once(api: Api, emails: Sequence[str]) -> list[httpx.Response | None]:
 
     async def herd() -> list[httpx.Response | None]:
         limits = httpx.Limits(max_connections=len(emails))
-        async with httpx.AsyncClient(base_url=str(api.client.base_url), timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=str(api.client.base_url), timeout=PATIENCE, limits=limits) as client:
             return await asyncio.gather(*(ask(client, email) for email in emails))
 
     return asyncio.run(herd())
