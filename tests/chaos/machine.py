@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from tests.installed import ROOT, front_door
 from tests.module.installation import Installation
@@ -188,9 +188,9 @@ def _play(name: str, *arguments: str) -> None:
 
 def _cgroup_members(client: docker.DockerClient) -> list[int]:
     found: list[int] = []
-    for container in client.containers.list():
-        top = container.top(ps_args="-o pid")
-        found += [int(row[0]) for row in top["Processes"]]
+    for container in client.containers.list(ignore_removed=True):
+        with suppress(APIError):  # it has ended meanwhile
+            found += [int(row[0]) for row in container.top(ps_args="-o pid")["Processes"]]
     return found
 
 

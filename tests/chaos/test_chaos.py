@@ -45,7 +45,7 @@ def workshop() -> Iterator[Workshop]:
     with only_session("atelier-chaos"):
         for made, installation in machine():
             workshop = Workshop(made, installation)
-            eventually(workshop.platform_is_up, "the platform is up", 60)
+            eventually(workshop.platform_is_up, "the platform is up")
             for row in installation.rows():  # of a machine that was kept
                 installation.play("workspace_delete", workspace_id=row["id"]).succeeded()
             for _ in range(2):

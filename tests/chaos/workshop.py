@@ -61,7 +61,7 @@ class Workshop:
         in a state."""
         before = set(self.job_ids())
         settle = getattr(self, f"_{operation}")(seat)
-        job = eventually(lambda: next(iter(set(self.job_ids()) - before), None), f"a job for the {operation}", 30)
+        job = eventually(lambda: next(iter(set(self.job_ids()) - before), None), f"a job for the {operation}")
         return str(job), settle
 
     def _send(self, method: str, path: str, body: Any = None, **headers: str) -> None:
