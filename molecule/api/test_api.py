@@ -37,7 +37,7 @@ def converge(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def ask(site: dict[str, Any], path: str) -> tuple[int, dict[str, Any]]:
     """The API's answer to this machine, by the way of the gateway."""
-    with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=60)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -71,7 +71,7 @@ def test_the_image_holds_nothing_of_the_inventory(container: Container) -> None:
 
 
 def test_it_serves_the_pages_and_their_files(site: dict[str, Any]) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=60)) as connection:
         connection.request("GET", "/", headers={"Accept-Language": "de"})
         answer = connection.getresponse()
         page = answer.read().decode()

@@ -33,7 +33,7 @@ def answers() -> bool:
 def stop(number: signal.Signals = signal.SIGTERM) -> None:
     pid = int(PIDFILE.read_text())
     os.kill(pid, number)
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), "dockerd ends", 30)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "dockerd ends")
 
 
 def table_exists() -> bool:

@@ -48,7 +48,19 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def send(head: bytes, pieces: Iterable[bytes], upgraded: bytes = b"") -> tuple[int, str]:
+async def listens() -> bool:
+    """Whether the proxy has started."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", PROXY)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def send(
+    head: bytes, pieces: Iterable[bytes], upgraded: bytes = b"", *, seconds: float = SECONDS
+) -> tuple[int, str]:
     """Sends a request; returns the number of bytes that the proxy took within some seconds, and its answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", PROXY)
     writer.write(head)
@@ -57,7 +69,7 @@ async def send(head: bytes, pieces: Iterable[bytes], upgraded: bytes = b"") -> t
         if upgraded:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(upgraded)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             for piece in pieces:
                 writer.write(piece)
                 sent += len(piece)
@@ -82,7 +94,9 @@ async def main() -> None:
     master.addons.add(Streaming())
     running = asyncio.create_task(master.run())
     server = await asyncio.start_server(serve, "127.0.0.1", SERVER)
-    await asyncio.sleep(2)
+    async with asyncio.timeout(60):
+        while not running.done() and not await listens():
+            await asyncio.sleep(0.1)
     to = f"http://127.0.0.1:{SERVER}/".encode()
     websocket = (
         b"GET "
@@ -92,7 +106,9 @@ async def main() -> None:
     )
     found = {
         "honest": await send(
-            b"POST " + to + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 65536000\r\n\r\n", repeat(PIECE, 1000)
+            b"POST " + to + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 65536000\r\n\r\n",
+            repeat(PIECE, 1000),
+            seconds=120,
         ),
         "headers": await send(b"GET " + to + b" HTTP/1.1\r\nX: ", repeat(PIECE)),
         "pipelined": await send(b"GET " + to + b"never HTTP/1.1\r\nHost: a\r\n\r\n", repeat(PIECE)),

@@ -24,7 +24,7 @@ def test_no_connection_takes_the_memory_of_all(site: dict[str, Any]) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

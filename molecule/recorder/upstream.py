@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 _WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 # Between the pieces of a slow stream, in seconds.
-GAP = 0.5
+GAP = 1.0
 
 
 def chat_stream(words: list[str]) -> list[bytes]:
