@@ -14,7 +14,7 @@ from ..services.projects import checkpoint_workspace, reset_workspace, upgrade_w
 router = APIRouter(route_class=Route, prefix="/api/projects/{project_id}", tags=["projects"])
 
 
-@router.get("/checkpoints", responses=errors(404, 503))
+@router.get("/checkpoints", responses=errors(404, 500, 503))
 async def list_checkpoints(project_id: ProjectId, services: ServicesDep) -> Checkpoints:
     """The workspace's checkpoints, newest last. Five are kept."""
     return {"success": True, "checkpoints": await containers.checkpoints(services, services.row(project_id))}

@@ -42,7 +42,7 @@ _PROJECT = "/api/projects/{project_id}"
 _DATE: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 
 
-@router.get(f"{_PROJECT}/squid-logs", responses=errors(404))
+@router.get(f"{_PROJECT}/squid-logs", responses=errors(404, 500))
 async def get_squid_logs(
     project_id: ProjectId, services: ServicesDep, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> SquidLogs:
@@ -52,7 +52,7 @@ async def get_squid_logs(
     return {**logs, "unanswered": unanswered} if unanswered else logs
 
 
-@router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
+@router.get(f"{_PROJECT}/recorded-domains", responses=errors(404, 500))
 async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
     row, folders = await egress.recordings(services, project_id)
@@ -83,7 +83,7 @@ async def whitelist_recorded_domains(
     return cast("RecordedWhitelisted", {**changed, "skipped": skipped, **missing})
 
 
-@router.get(f"{_PROJECT}/llm-conversations", responses=errors(404))
+@router.get(f"{_PROJECT}/llm-conversations", responses=errors(404, 500))
 async def get_llm_conversations(
     project_id: ProjectId,
     services: ServicesDep,
@@ -110,7 +110,7 @@ async def get_llm_conversations(
     return {**answer, "unanswered": folders.unanswered} if folders.unanswered else answer
 
 
-@router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
+@router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404, 500))
 async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Forgotten:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
     unanswered = await _forget(services, caller, project_id, recordings.delete_conversations)
@@ -118,7 +118,7 @@ async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep,
     return {**done, "unanswered": unanswered} if unanswered else done
 
 
-@router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404))
+@router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404, 500))
 async def delete_llm_conversation(
     project_id: ProjectId, timestamp: str, services: ServicesDep, caller: CurrentCaller
 ) -> Done:
@@ -127,7 +127,7 @@ async def delete_llm_conversation(
     return {"success": True, "message": "Conversation deleted successfully"}
 
 
-@router.post(f"{_PROJECT}/generate-documentation", responses=errors(404))
+@router.post(f"{_PROJECT}/generate-documentation", responses=errors(404, 500))
 async def generate_documentation(
     project_id: ProjectId, services: ServicesDep, body: GenerateDocumentation | None = None
 ) -> Documentation:
@@ -146,7 +146,7 @@ async def generate_documentation(
     return {**answer, "unanswered": folders.unanswered} if folders.unanswered else answer
 
 
-@router.get("/api/whitelist", responses=errors(503))
+@router.get("/api/whitelist", responses=errors(500, 503))
 async def get_whitelist(services: ServicesDep) -> Whitelist:
     """Returns the domains that all workspaces of the mode security can reach, and each group's further ones."""
     live, groups = await egress.whitelists(services)

@@ -21,13 +21,13 @@ from ..services.system import nodes
 router = APIRouter(route_class=Route, tags=["nodes"])
 
 
-@router.get("/api/nodes", responses=errors(503))
+@router.get("/api/nodes", responses=errors(500, 503))
 async def list_nodes(services: ServicesDep) -> Nodes:
     """The machines that workspaces run on, the controller first."""
     return {"success": True, "nodes": await nodes(services)}
 
 
-@router.put("/api/nodes/{name}", responses=errors(404, 503))
+@router.put("/api/nodes/{name}", responses=errors(404, 500, 503))
 async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Lets the machine take new workspaces, or not; those it has go on."""
     await asyncio.to_thread(set_availability, services.engines, name, body.availability)
@@ -35,7 +35,7 @@ async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: C
     return {"success": True, "message": "Node updated successfully"}
 
 
-@router.post("/api/nodes/{name}/drain", response_model=JobBegun, status_code=202, responses=errors(404, 503))
+@router.post("/api/nodes/{name}/drain", response_model=JobBegun, status_code=202, responses=errors(404, 500, 503))
 async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Pauses the machine and starts moving its workspaces to the others, one after the other. One that cannot be moved
     stays, with the reason in the job; draining again moves it."""

@@ -191,7 +191,7 @@ async def extend_project(
     return await extend_workspace(services, caller, services.row(project_id), body)
 
 
-@router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 503))
+@router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 500, 503))
 async def clone_project(
     project_id: ProjectId, body: CloneProject, services: ServicesDep, caller: CurrentCaller
 ) -> Response:
@@ -223,7 +223,7 @@ async def clone_project(
     )
 
 
-@router.get("/{project_id}/disk-usage", responses=errors(404, 503))
+@router.get("/{project_id}/disk-usage", responses=errors(404, 500, 503))
 async def get_disk_usage(project_id: ProjectId, services: ServicesDep) -> DiskUsage:
     """Bytes of the workspace's own layer, and with its image."""
     return {"success": True, "diskUsage": await containers.disk_usage(services, services.row(project_id))}
@@ -249,7 +249,7 @@ async def rename_project(project_id: ProjectId, body: Rename, services: Services
     return {"success": True, "message": "Project name updated successfully"}
 
 
-@router.put("/{project_id}/group", responses=errors(404))
+@router.put("/{project_id}/group", responses=errors(404, 500))
 async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group

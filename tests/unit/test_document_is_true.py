@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -16,8 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import GitServer, Network, ProxyMode, Site, Status, StopReason
 from atelier.common.passwords import hash_password
+from atelier.containers.engines import Engines
 from atelier.database.claims import Bounds, Claims, Participant
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs, JobState
@@ -333,6 +337,46 @@ def test_changes_that_succeed_are_as_documented(with_docker: World) -> None:
         assert answer.status_code == status, (method, path, answer.text)
     usage = world.ask("GET", f"{day}/disk-usage").json()["diskUsage"]
     assert (usage["checkpoints"], usage["checkpointBytes"], usage["percent"]) == (1, 7, 0.0)
+
+
+def test_what_docker_refuses_is_as_documented(with_docker: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AtelierError(Code.ENGINE_ERROR, Message("docker.too_long", attempt="The question"))
+
+    monkeypatch.setattr(containers_service, "open_engine", refuse)
+    monkeypatch.setattr(Engines, "swarm_nodes", refuse)
+    monkeypatch.setattr(Engines, "machines", refuse)
+    day = f"/api/projects/{with_docker.ids['day']}"
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", f"{day}/disk-usage", None),
+        ("GET", f"{day}/checkpoints", None),
+        ("POST", f"{day}/clone", {"count": 2}),
+        ("POST", "/api/projects/create", {"projectName": "new", "projectType": "empty"}),
+        ("GET", "/api/nodes", None),
+        ("PUT", "/api/nodes/controller", {"availability": "paused"}),
+        ("POST", "/api/nodes/controller/drain", None),
+    ]
+    assert [with_docker.ask(*each).status_code for each in asked] == [500] * len(asked)
+
+
+def test_files_that_cannot_be_used_are_as_documented(with_docker: World) -> None:
+    state_dir = with_docker.services.settings.site.state_dir
+    (state_dir / "squid" / "squid.conf").write_bytes(b"\xff")
+    (state_dir / "egress" / "workspaces.json").mkdir(parents=True)
+    recordings = state_dir / "recordings" / with_docker.ids["recorded"]
+    shutil.rmtree(recordings)
+    recordings.symlink_to(recordings)
+    recorded = f"/api/projects/{with_docker.ids['recorded']}"
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", "/api/whitelist", None),
+        ("PUT", f"{recorded}/group", {"group": "other"}),
+        ("GET", f"{recorded}/recorded-domains", None),
+        ("GET", f"{recorded}/llm-conversations", None),
+        ("DELETE", f"{recorded}/llm-conversations", None),
+        ("DELETE", f"{recorded}/llm-conversations/{_RECORDED_AT}", None),
+        ("POST", f"{recorded}/generate-documentation", None),
+    ]
+    assert [with_docker.ask(*each).status_code for each in asked] == [500] * len(asked)
 
 
 def test_a_key_too_many_or_too_few_is_told_with_its_place(world: World) -> None:
