@@ -108,7 +108,9 @@ def _missing(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspac
 
 
 def _not_collected(names: Sequence[str], total: int) -> AtelierError:
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = ", ".join(names[:5])
+    if len(names) > 5:
+        shown = Message("sentences", first=shown, then=Message("and_more", count=len(names) - 5))
     message = Message("api.not_collected", missing=len(names), total=total, names=shown)
     return AtelierError(Code.NOT_COLLECTED, message, missing=names)
 
