@@ -39,7 +39,7 @@ def table() -> str:
     values, known = yaml.safe_load(text), _declared_options()
     lines = [_HEAD]
     for title, section in re.findall(r"^# --- (.+?) -+\n(.*?)(?=^# ---|\Z)", text, re.MULTILINE | re.DOTALL):
-        if title.startswith(("Composed", "What the modules")):
+        if title.startswith("Composed"):
             break
         lines += [f"## {title}", "", *_COLUMNS]
         for comment, names in re.findall(r"((?:^# .+\n)*)((?:^atelier_.+\n(?:^ .+\n)*)+)", section, re.MULTILINE):
