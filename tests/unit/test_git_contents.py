@@ -166,6 +166,9 @@ def test_what_a_git_may_have() -> None:
     many_errors = "head -c 999999 /dev/zero >&2; echo end"
     assert run_bounded(["sh", "-c", many_errors], environment, seconds=9, limit=9) == (None, b"end\n", bytes(4096))
     assert run_bounded(["sh", "-c", "echo no >&2; exit 3"], environment, seconds=9, limit=9) == ("", b"", b"no\n")
+    # A hook has a git's memory: where it cannot read on, the program does not keep it beyond its time.
+    with pytest.raises(MemoryError):
+        run_bounded(["yes"], environment, seconds=0.1, limit=2**60)
     hungry = ["python3", "-c", "bytearray(2**30)"]
     assert run_bounded(limited(hungry, 300 * MIB), environment, seconds=9, limit=9)[0] == ""
 

@@ -45,16 +45,16 @@ def run_bounded(
 
         clock = threading.Timer(seconds, end)
         clock.start()
-        # Beside the output: a program whose errors nobody reads stops when their pipe is full.
-        with ThreadPoolExecutor(1) as reader:
-            first_errors = reader.submit(_first_bytes, process.stderr)
-            try:
+        try:
+            # Beside the output: a program whose errors nobody reads stops when their pipe is full.
+            with ThreadPoolExecutor(1) as reader:
+                first_errors = reader.submit(_first_bytes, process.stderr)
                 output = process.stdout.read(limit + 1)
                 if len(output) > limit:
                     process.kill()
                 error = first_errors.result()
-            finally:
-                clock.cancel()
+        finally:
+            clock.cancel()
     if late.is_set():
         return f"{command[0]} took longer than {seconds:g} seconds", b"", error
     if len(output) > limit:
