@@ -27,7 +27,7 @@ SEATS = 3
 DAY = "spring-2027"
 ADMIN_PASSWORD = "canary-of-the-day"
 # A cold workbench fetches some hundred files through the gateway.
-PATIENCE_MS = 40_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="session")
