@@ -153,6 +153,40 @@ def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
         server.shutdown()
 
 
+class OtherRemoves(Docker):
+    """Refuses ``refusals`` times to remove a container, because somebody else's removal of it has not ended."""
+
+    refusals: int
+
+    def do_DELETE(self) -> None:
+        self.asked.append((self.path, None))
+        refused = len(self.asked) <= self.refusals
+        said = "removal of container seat is already in progress" if refused else "No such container: seat"
+        body = json.dumps({"message": said}).encode()
+        self.send_response(409 if refused else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(("refusals", "patience", "is_removed"), [(3, 900, True), (10_000, 1, False)])
+def test_a_container_that_another_run_removes_is_waited_for(refusals: int, patience: int, is_removed: bool) -> None:
+    """Runs side by side remove the same containers that resets kept long enough."""
+    handler = type("Handler", (OtherRemoves,), {"asked": [], "refusals": refusals})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engine = Engine(f"tcp://127.0.0.1:{server.server_port}", patience=patience)
+        handler.asked = asked = []  # type: ignore[attr-defined]
+        if is_removed:
+            engine.remove("seat")
+            assert len(asked) == refusals + 1
+        else:
+            with pytest.raises(AtelierError, match="already in progress"):
+                engine.remove("seat")
+        server.shutdown()
+
+
 class RemovingDocker(Docker):
     """Docker 26.1 while it removes an image: seen some 4 times in 13,000 requests for images being removed."""
 

@@ -59,6 +59,7 @@ _STOP_SECONDS = 10
 # One try takes Docker 0.3 s; at a load of 13 on two cores four in a row failed.
 _FREEZE_SECONDS = 10.0
 _FREEZE_WAIT = 0.05
+_REMOVAL_WAIT = 0.1
 _CONNECT_SECONDS = 3.0
 _GREETING_SECONDS = 10
 _CHUNK = 1024**2
@@ -216,9 +217,18 @@ class Engine:
             self._quick.kill(container)
 
     def remove(self, container: str) -> None:
-        """Removes the container, running or not, if it exists."""
-        with self._translated(Message("do.remove", container=container), absent=_is_missing):
-            self._api.remove_container(container, force=True, v=True)
+        """Removes the container, running or not, if it exists. Returns when it is gone, also if another run removes it
+        at the same time."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                with self._translated(Message("do.remove", container=container), absent=_is_missing):
+                    self._api.remove_container(container, force=True, v=True)
+                return
+            except AtelierError as error:
+                if time.monotonic() > deadline or "already in progress" not in str(error.__cause__):
+                    raise
+            time.sleep(_REMOVAL_WAIT)
 
     def rename(self, container: str, name: str) -> None:
         with self._translated(Message("do.rename", container=container)):
