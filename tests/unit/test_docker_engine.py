@@ -201,6 +201,13 @@ class RemovingDocker(Docker):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_DELETE(self) -> None:
+        body = b'{"message": "unrecognized image ID sha256:1"}'
+        self.send_response(500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
 
 @pytest.mark.parametrize("image", ["gone", "vanishing"])
 def test_an_image_that_is_being_removed_does_not_exist(image: str) -> None:
@@ -212,6 +219,8 @@ def test_an_image_that_is_being_removed_does_not_exist(image: str) -> None:
         engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
         assert engine.image(image) is None
         assert engine.layer_size(image) == 0
+        # What Docker 20.10 says to the second of two that remove an image.
+        assert not engine.remove_image(image)
         server.shutdown()
 
 

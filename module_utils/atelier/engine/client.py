@@ -621,12 +621,14 @@ def _is_missing(error: APIError) -> bool:
 
 
 def _is_image_missing(error: APIError) -> bool:
-    """Whether there is no image, also because Docker removed it between finding it and reading its layers."""
-    return _is_missing(error) or str(error.explanation) == "layer does not exist"
+    """Whether there is no image, also because Docker removed it between finding it and reading its layers, or, before
+    version 23, between finding it and removing it for another caller."""
+    said = str(error.explanation)
+    return _is_missing(error) or said == "layer does not exist" or said.startswith("unrecognized image")
 
 
 def _is_missing_or_in_use(error: APIError) -> bool:
-    return error.status_code in (404, 409)
+    return error.status_code == 409 or _is_image_missing(error)
 
 
 def _leads_nowhere(error: APIError) -> bool:
