@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,7 @@ from atelier.workspaces import move as moves
 from atelier.workspaces import reset as resets
 from atelier.workspaces.checkpoints import (
     checkpoints_among,
+    fetch_checkpoint,
     leave_checkpoints,
     newest_checkpoint,
     stored_checkpoints,
@@ -202,6 +205,39 @@ def test_a_checkpoint_is_on_its_machine_and_in_the_registry(installed: Installat
     assert not take_checkpoint(installed.context, id=row.id, name=None, run_id="r1").problem
     again = take_checkpoint(installed.context, id=row.id, name=None, run_id="r1")
     assert not again.changed and len(again.checkpoints) == 5
+
+
+class PulledAtOnce(Engine):
+    """Two pulls of an image end together; the second looks at the image when the first one's run is done with it."""
+
+    def __init__(self, registry: dict[str, str]) -> None:
+        super().__init__(registry)
+        self.pulls, self.done = threading.Barrier(2), threading.Event()
+
+    def remove_image(self, name: str, *, force: bool = False) -> bool:
+        removed = super().remove_image(name, force=force)
+        self.done.set()
+        return removed
+
+    def pull(self, name: str) -> Image:
+        super().pull(name)
+        with suppress(threading.BrokenBarrierError):
+            if self.pulls.wait(0.5) == 1:
+                self.done.wait(5)
+        if (found := self.image(name)) is None:
+            raise AtelierError(Code.SNAPSHOT_FAILED, Message("docker.image_vanished", tag=name))
+        return found
+
+
+def test_resets_side_by_side_fetch_one_checkpoint(installed: Installation) -> None:
+    """The seats are on one machine, and their base is on another."""
+    row = installed.seat("one")
+    (found,) = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    beta = installed.machines.all["beta"] = PulledAtOnce(installed.registry)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(fetch_checkpoint, installed.context.on("beta"), found) for _ in range(2)]
+        assert [run.result() for run in runs] == [found.tag] * 2
+    assert list(beta.images) == [found.tag]
 
 
 def test_a_registry_that_is_off_fails_no_checkpoint(installed: Installation) -> None:

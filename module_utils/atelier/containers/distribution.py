@@ -69,8 +69,11 @@ def publish(there: NodeContext, image: Image, remote: str) -> None:
 def fetch_image(here: NodeContext, name: str) -> None:
     """Brings an image of the registry to the machine, under the name that it had where it was made."""
     remote = remote_name(here.site, name)
-    here.engine.tag(here.engine.pull(remote).id, name)
-    here.engine.remove_image(remote, force=True)
+    # Another run must not remove the name of the registry between this one's pull and its look at the image.
+    with here.locks.image_travel(remote, _TRAVEL_SECONDS, here.node):
+        if here.engine.image(name) is None:
+            here.engine.tag(here.engine.pull(remote).id, name)
+            here.engine.remove_image(remote, force=True)
 
 
 def stored(site: Site, kind: str) -> list[str]:
