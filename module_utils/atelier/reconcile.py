@@ -208,31 +208,37 @@ def _past(
     """Leftovers of resets and checkpoints of deleted workspaces, and containers that were kept long enough. ``living``
     includes those whose row was lost and is created again."""
 
-    def remove(name: str, id: str) -> None:
-        with _locked(context, id):
-            remove_container(context, name)
+    def remove(name: str, id: str, over: bool) -> None:
+        with _locked(context, id) as row:
+            if over or row is None:
+                remove_container(context, name)
 
     containers = [
         Drift(
             Kind.LEFTOVER_CONTAINER,
             name,
             Message("drift.leftover_container", container=name),
-            partial(remove, name, id),
+            partial(remove, name, id, over),
         )
         for name, (id, over) in stale_containers(context, keep_hours).items()
         if (over or id not in living) and not (id in rows and busy(rows[id]))
     ]
     checkpoints = [
-        Drift(
-            Kind.LEFTOVER_CHECKPOINT,
-            checkpoint.tag,
-            Message("drift.leftover_checkpoint", tag=checkpoint.tag),
-            partial(drop_checkpoint, context, checkpoint),
-        )
+        _past_checkpoint(Kind.LEFTOVER_CHECKPOINT, context, checkpoint, partial(drop_checkpoint, context, checkpoint))
         for checkpoint in all_checkpoints(context)
         if checkpoint.workspace_id not in living
     ]
     return containers + checkpoints
+
+
+def _past_checkpoint(kind: Kind, context: Context, checkpoint: Checkpoint, remove: Callable[[], object]) -> Drift:
+    """A checkpoint of a workspace that had no row, which may have been created since."""
+
+    def repair() -> None:
+        if context.store.find(id=checkpoint.workspace_id) is None:
+            remove()
+
+    return Drift(kind, checkpoint.tag, Message("drift.leftover_checkpoint", tag=checkpoint.tag), repair)
 
 
 def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
@@ -264,16 +270,20 @@ def _image_registry(
     while the registry does not answer."""
     found: list[Drift] = []
 
-    def leftover(message: str, tag: str) -> Drift:
-        return Drift(Kind.LEFTOVER_STORED, tag, Message(message, tag=tag), partial(withdraw, context, [tag]))
-
     with suppress(AtelierError):
         checkpoints = stored_checkpoints(context.site)
-        found += [leftover("drift.leftover_stored_snapshot", name) for name in leftovers_stored(context)]
+        for tag in leftovers_stored(context):
+            message, remove = Message("drift.leftover_stored_snapshot", tag=tag), partial(withdraw, context, [tag])
+            found.append(Drift(Kind.LEFTOVER_STORED, tag, message, remove))
         # A row that was lost is made again from a container, which may be on a machine that does not answer.
         if len(nodes) == len(context.site.node_names):
-            past = [checkpoint for checkpoint in checkpoints if checkpoint.workspace_id not in living]
-            found += [leftover("drift.leftover_checkpoint", checkpoint.tag) for checkpoint in past]
+            found += [
+                _past_checkpoint(
+                    Kind.LEFTOVER_STORED, context, checkpoint, partial(withdraw, context, [checkpoint.tag])
+                )
+                for checkpoint in checkpoints
+                if checkpoint.workspace_id not in living
+            ]
         for node in nodes if context.site.nodes else ():
             found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
     if has_garbage(context.site) or any(drift.kind is Kind.LEFTOVER_STORED for drift in found):
@@ -289,6 +299,12 @@ def _misplaced_checkpoints(
     here: NodeContext, stored: Sequence[Checkpoint], rows: Mapping[str, Workspace], busy: _Busy
 ) -> list[Drift]:
     """Checkpoints of this machine that the registry lacks, and those of workspaces that have left it."""
+
+    def remove(checkpoint: Checkpoint) -> None:
+        # A reset of one of its seats here, under way since, makes the seat's container from it.
+        if not any(busy(seat) for seat in here.store.all(here.node) if seat.cloned_from == checkpoint.workspace_id):
+            here.engine.remove_image(checkpoint.tag, force=True)
+
     found: list[Drift] = []
     local = all_checkpoints(here)
     for checkpoint in local:
@@ -302,8 +318,7 @@ def _misplaced_checkpoints(
             found.append(Drift(Kind.UNSTORED_CHECKPOINT, checkpoint.tag, message, push))
         elif row.node != here.node:
             message = Message("drift.checkpoint_elsewhere", name=row.name, tag=checkpoint.tag, node=row.node)
-            remove = partial(here.engine.remove_image, checkpoint.tag, force=True)
-            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, remove))
+            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, partial(remove, checkpoint)))
     return found
 
 

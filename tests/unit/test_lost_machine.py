@@ -16,13 +16,14 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message, id_of
 from atelier.common.models import CONTROLLER, GIB, Node, Site, Status, Workspace
 from atelier.containers import distribution
+from atelier.containers.container import seat_spec
 from atelier.containers.seat_http import DIRECT
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
-from atelier.reconcile import Kind, _misplaced_checkpoints
+from atelier.reconcile import Kind, _image_registry, _misplaced_checkpoints, _past
 from atelier.workshop.collect import collect
 from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workshop.removal import remove_collected
@@ -89,7 +90,7 @@ class Engine:
         self.containers[spec.name] = spec
 
     def container_names(self, label: str) -> dict[str, str]:
-        return {}
+        return {name: spec.labels["atelier.workspace"] for name, spec in self.containers.items()}
 
     def stop(self, name: str) -> None:
         self.status = "exited"
@@ -308,6 +309,49 @@ def test_what_no_machine_needs_is_removed_and_what_only_one_has_is_pushed(instal
     assert drift() == dict.fromkeys((first.tag, second.tag), Kind.LEFTOVER_CHECKPOINT)
     assert not installed.machines.all["alpha"].images
     assert len(installed.registry) == 2
+
+
+def test_what_is_made_during_a_repair_is_no_leftover(installed: Installation) -> None:
+    """Its rows are read at the beginning: a workspace and its checkpoint may be newer."""
+    row = installed.seat("one")
+    (taken,) = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    kept = f"{installed.site.container_name(row.id)}-kept-20270301t120000000000z"
+    alpha, here = installed.machines.all["alpha"], installed.context.on("alpha")
+    alpha.containers[kept] = seat_spec(here, row, taken.tag, kept)
+    nodes = [SimpleNamespace(here=installed.context.on(name)) for name in installed.machines.all]
+
+    def repair() -> list[str]:
+        found = [
+            *_past(here, {}, set(), 1, lambda _: False),
+            *_image_registry(installed.context, nodes, {}, set(), lambda _: False),  # type: ignore[arg-type]
+        ]
+        found = [difference for difference in found if difference.kind is not Kind.REGISTRY_GARBAGE]
+        for difference in found:
+            difference.repair()
+        return [difference.subject for difference in found]
+
+    assert repair() == [kept, taken.tag, taken.tag]
+    assert (list(alpha.images), list(installed.registry), list(alpha.containers)) == ([taken.tag], [taken.tag], [kept])
+    installed.store.delete(row.id)
+    assert repair() == [kept, taken.tag, taken.tag]
+    assert not (alpha.images or installed.registry or alpha.containers)
+
+
+def test_a_checkpoint_that_a_reset_needs_stays_on_its_machine(installed: Installation) -> None:
+    """The seat's base is on another machine."""
+    base = installed.seat("one")
+    seat = installed.seat("one 1", cloned_from=base.id)
+    (taken,) = take_checkpoint(installed.context, id=base.id, name=None).checkpoints
+    installed.store.update(base.id, node="beta")
+    here, rows = installed.context.on("alpha"), {row.id: row for row in installed.store.all()}
+    under_way: set[str] = set()
+    (found,) = _misplaced_checkpoints(here, [taken], rows, lambda row: row.id in under_way)
+    under_way.add(seat.id)
+    found.repair()
+    assert list(installed.machines.all["alpha"].images) == [taken.tag]
+    under_way.clear()
+    found.repair()
+    assert not installed.machines.all["alpha"].images
 
 
 def test_a_seat_begins_elsewhere_from_its_checkpoint(installed: Installation) -> None:
