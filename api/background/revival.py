@@ -100,7 +100,8 @@ class Revival:
             # The holder of the workspace's lock decides; the watcher reports a Docker that goes down.
             if not self._locks.workspace_free(id) or not self._docker_answers(id):
                 return
-            if watcher.outages == outages:
+            # A module's stop, which a busy machine reports late, keeps its reason.
+            if watcher.outages == outages and id in wanted_up(self._services.store):
                 to_stay_stopped(self._services.store, id)
         watcher.asked_to_end.pop(id, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
 from atelier.common.errors import AtelierError, Code
@@ -121,8 +121,16 @@ class Watcher:
         for node in self._nodes.values():
             node.stopped.set()
 
-    def look_at_all(self, node: str, found: Mapping[str, Container]) -> None:
-        """Stores a machine's containers by workspace id."""
+    def row(self, workspace_id: str) -> Workspace | None:
+        """The row, to be read before Docker is asked: what a run writes meanwhile is newer than Docker's answer."""
+        try:
+            return self.store.find(id=workspace_id)
+        except AtelierError as error:
+            log.error("the status of %s could not be read: %s", workspace_id, error)
+            return None
+
+    def look_at_all(self, node: str, found: Mapping[str, Container], rows: Sequence[Workspace]) -> None:
+        """Stores a machine's containers by workspace id. ``rows`` are from before Docker was asked, as for ``row``."""
         nodes = {row.id: row.node for row in self.store.all()}
         ids = [id for id, its_node in nodes.items() if its_node == node]
         with self._mutex:
@@ -132,11 +140,14 @@ class Watcher:
             others = {id: container for id, container in self.seen.items() if nodes.get(id, node) != node}
             here = {id: container for id, container in found.items() if nodes.get(id, node) == node}
             self._nodes[node].seen, self.seen = here, others | here
-        for id in ids:
-            self._correct(id)
+        for row in rows:
+            if row.id in ids:
+                self._correct(row)
 
-    def look_at(self, node: str, workspace_id: str, container_id: str, seen: Container | None) -> None:
-        """Takes in the state of one container; None for one that is gone."""
+    def look_at(
+        self, node: str, workspace_id: str, container_id: str, seen: Container | None, row: Workspace | None
+    ) -> None:
+        """Takes in the state of one container; None for one that is gone. ``row`` as ``row`` returned it."""
         here = self._nodes[node].seen
         if len(self._nodes) > 1 and not self._is_at(workspace_id, node):
             here.pop(workspace_id, None)  # it was moved, and this is what it left
@@ -151,7 +162,8 @@ class Watcher:
                 here.pop(workspace_id, None)
                 self._gone.add(workspace_id)
         self.version += 1
-        self._correct(workspace_id)
+        if row is not None:
+            self._correct(row)
 
     def _is_at(self, workspace_id: str, node: str) -> bool:
         """Whether the workspace is on the machine, or has no row."""
@@ -171,16 +183,13 @@ class Watcher:
         if action in ("start", "stop", "destroy"):
             self._module_ends.discard(workspace_id)
 
-    def _correct(self, workspace_id: str) -> None:
+    def _correct(self, row: Workspace) -> None:
         try:
-            row = self.store.find(id=workspace_id)
-            if row is None:
-                return
             status, error = status_seen(row, self.seen.get(row.id), self._gone)
             if status is not row.status:
                 self.store.observe(row, status, error)
         except AtelierError as error:  # no traceback for each event of hours in which the disk is full
-            log.error("the status of %s could not be written: %s", workspace_id, error)
+            log.error("the status of %s could not be written: %s", row.id, error)
 
 
 class _Follower(threading.Thread):
@@ -238,7 +247,9 @@ class _Follower(threading.Thread):
                 return
             self._last_event = event.at
             if workspace_id := self._note(event):
-                self._watcher.look_at(self._node, workspace_id, event.container, engine.inspect(event.container))
+                row = self._watcher.row(workspace_id)
+                seen = engine.inspect(event.container)
+                self._watcher.look_at(self._node, workspace_id, event.container, seen, row)
         raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
 
     def _note(self, event: Event) -> str | None:
@@ -263,13 +274,13 @@ class _Follower(threading.Thread):
             self._last_event = past[-1].at
 
     def _look_at_all(self, engine: Engine) -> None:
-        name_of = self._watcher.site.container_name
+        name_of, rows = self._watcher.site.container_name, self._watcher.store.all()
         found = {
             id: container
             for name, id in engine.container_names(self._label).items()
             if id and name == name_of(id) and (container := engine.inspect(name))
         }
-        self._watcher.look_at_all(self._node, found)
+        self._watcher.look_at_all(self._node, found, rows)
 
 
 def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
-from atelier.common.models import CONTROLLER, Node, Site, Status
+from atelier.common.models import CONTROLLER, Node, Site, Status, StopReason
+from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.placement import Machine
 from atelier.engine.models import Container, Event
 from support import container, open_store, order, row, site
@@ -54,7 +55,7 @@ def test_a_workspace_whose_template_has_a_newer_image_is_told(tmp_path: Path) ->
     with open_store(tmp_path) as store:
         made, watcher = row(), Watcher(site(tmp_path), store, Locks(tmp_path))
         version = watcher.version
-        watcher.look_at(CONTROLLER, made.id, "c" * 64, container(labels={"atelier.inputs": "1"}))
+        watcher.look_at(CONTROLLER, made.id, "c" * 64, container(labels={"atelier.inputs": "1"}), watcher.row(made.id))
         assert not watcher.is_outdated(made)  # nothing is known of the images yet
         for current, outdated in (("1", False), ("2", True)):
             watcher.note_images({"empty": current})
@@ -63,7 +64,7 @@ def test_a_workspace_whose_template_has_a_newer_image_is_told(tmp_path: Path) ->
         watcher.note_images({"empty": "2"})
         assert watcher.version == version + 3
         # Containers of the first versions have no such label; templates that are gone have no newer image.
-        watcher.look_at(CONTROLLER, made.id, "c" * 64, container())
+        watcher.look_at(CONTROLLER, made.id, "c" * 64, container(), watcher.row(made.id))
         assert watcher.is_outdated(made)
         assert not watcher.is_outdated(made._replace(template="gone"))
 
@@ -131,6 +132,31 @@ def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path,
         assert list(watcher.asked_to_end) == [id]
 
 
+@pytest.mark.parametrize("in_look_at_all", [False, True])
+def test_a_stop_that_ends_after_docker_s_answer_is_not_undone(tmp_path: Path, in_look_at_all: bool) -> None:
+    """The answer says that the seat runs; a seat that was started by hand would be wanted from then on."""
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("seat")])
+        store.update(row.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+
+        class Stopping(Docker):
+            def container_names(self, label: str) -> dict[str, str]:
+                return {name: row.id} if in_look_at_all else {}
+
+            def inspect(self, id: str) -> Container | None:
+                stopped_on_purpose(store, row.id, StopReason.IDLE)
+                return container("running")
+
+        api = Stopping({"atelier.workspace": row.id, "name": name}, [] if in_look_at_all else ["kill"])
+        with pytest.raises(AtelierError, match="ended"):
+            follow(Watcher(made, store, Locks(tmp_path)), api)
+        assert wanted_up(store) == set()
+        present = store.get(id=row.id)
+        assert (present.status, present.stop_reason) == (Status.STOPPED, StopReason.IDLE)
+
+
 def two_machines(folder: Path) -> Site:
     return replace(site(folder), nodes=(Node("alpha", "unix:///nowhere/alpha"),))
 
@@ -162,10 +188,10 @@ def test_what_a_move_leaves_on_the_former_machine_says_nothing_of_the_seat(tmp_p
         (row,) = store.reserve([order("moved")], [Machine("alpha", 3 << 30)])
         store.update(row.id, status=Status.RUNNING)
         watcher = Watcher(two_machines(tmp_path), store, Locks(tmp_path))
-        watcher.look_at_all("alpha", {row.id: container("running", id="new")})
-        watcher.look_at("controller", row.id, "old", container("exited", id="old"))
-        watcher.look_at("controller", row.id, "old", None)
-        watcher.look_at_all("controller", {row.id: container("exited", id="old")})
+        watcher.look_at_all("alpha", {row.id: container("running", id="new")}, store.all())
+        watcher.look_at("controller", row.id, "old", container("exited", id="old"), watcher.row(row.id))
+        watcher.look_at("controller", row.id, "old", None, watcher.row(row.id))
+        watcher.look_at_all("controller", {row.id: container("exited", id="old")}, store.all())
         assert watcher.seen[row.id].id == "new"
         assert not watcher.is_gone(row.id)
         assert store.get(id=row.id).status is Status.RUNNING
@@ -179,15 +205,15 @@ def test_each_machine_has_the_containers_of_its_workspaces(tmp_path: Path) -> No
         machines = [Machine("controller", 3 << 30), Machine("alpha", 3 << 30)]
         there, here = sorted(store.reserve([order("one"), order("two")], machines), key=lambda row: row.node)
         watcher = Watcher(two_machines(tmp_path), store, Locks(tmp_path))
-        watcher.look_at_all(CONTROLLER, {here.id: container("running", id="a")})
-        watcher.look_at("alpha", there.id, "b", container("running", id="b"))
+        watcher.look_at_all(CONTROLLER, {here.id: container("running", id="a")}, store.all())
+        watcher.look_at("alpha", there.id, "b", container("running", id="b"), watcher.row(there.id))
         assert list(watcher.seen_at(CONTROLLER)) == [here.id]
         assert list(watcher.seen_at("alpha")) == [there.id]
         # It moves: what alpha tells of it afterwards is the end of what it left.
         store.update(there.id, node=CONTROLLER)
-        watcher.look_at(CONTROLLER, there.id, "c", container("running", id="c"))
-        watcher.look_at("alpha", there.id, "b", None)
+        watcher.look_at(CONTROLLER, there.id, "c", container("running", id="c"), watcher.row(there.id))
+        watcher.look_at("alpha", there.id, "b", None, watcher.row(there.id))
         assert set(watcher.seen_at(CONTROLLER)) == {here.id, there.id} == set(watcher.seen)
         assert watcher.seen_at("alpha") == {}
-        watcher.look_at(CONTROLLER, here.id, "a", None)
+        watcher.look_at(CONTROLLER, here.id, "a", None, watcher.row(here.id))
         assert list(watcher.seen_at(CONTROLLER)) == [there.id]

@@ -12,7 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import as_message
-from atelier.common.models import Status
+from atelier.common.models import Status, StopReason
 from atelier.containers import snapshots
 from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
@@ -149,6 +149,16 @@ def test_a_stop_by_hand_counts_where_docker_lives_on(stage: Stage) -> None:
     stage.docker_answers = True
     assert stage.look(3) == []
     assert wanted_up(stage.store) == set()
+
+
+def test_a_module_s_stop_that_docker_tells_late_keeps_its_reason(stage: Stage) -> None:
+    """The module has let go of its lock by then, so it looks like a stop by hand."""
+    stage.show("exited")
+    stopped_on_purpose(stage.store, stage.id, StopReason.IDLE)
+    stage.watcher.asked_to_end[stage.id] = 0.0
+    assert stage.look(3) == []
+    assert stage.store.get(id=stage.id).stop_reason == StopReason.IDLE
+    assert stage.watcher.asked_to_end == {}
 
 
 def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_holds_up_nobody(
