@@ -57,7 +57,7 @@ class ClaimBatcher:
     async def _serve(self, batch: Sequence[Waiting[Participant, ClaimResult]]) -> None:
         def claim() -> list[ClaimResult]:
             participants = [one.wish for one in batch]
-            return self.claims.claim(participants, password_pending=self._password_pending, leaving=self._leaving())
+            return self.claims.claim(participants, password_pending=self._password_pending, leaving=self._leaving)
 
         for one, outcome in zip(batch, await asyncio.to_thread(claim), strict=True):
             one.end(outcome)

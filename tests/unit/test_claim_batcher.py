@@ -95,7 +95,7 @@ def test_no_seat_of_a_machine_that_does_not_answer_is_given(tmp_path: Path) -> N
         away = out_of_reach(store, {"beta"}.__contains__)
         assert claims.occupancy(away) == Occupancy(4, 0, 2)
         people = [Participant("Max", f"{number}@example.com") for number in range(3)]
-        given = claims.claim(people, leaving=away)
+        given = claims.claim(people, leaving=lambda: away)
         assert [claim.seat_name for outcome in given if (claim := outcome.claim)] == ["day 1", "day 4"]
         assert given[-1].status is ClaimStatus.FULL
         assert claims.claim(people[-1:])[0].status is ClaimStatus.SEATED, "later"

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from atelier.common.models import Status, StopReason
 from atelier.common.validation import check_email, check_person
 from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet
 from atelier.database.intent import stopped_on_purpose
+from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from support import open_store, order, refused, row, site, start_python
 
@@ -75,7 +77,8 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         claims = seated(store, 11)
         store.update(store.get(name="Spring 2").id, status=Status.STOPPED)
         assert claims.occupancy() == Occupancy(11, 0, 10)
-        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[store.get(name="Spring 3").id])
+        third = store.get(name="Spring 3").id
+        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=lambda: [third])
         assert [outcome.status for outcome in outcomes] == [ClaimStatus.SEATED, ClaimStatus.SEATED, ClaimStatus.KNOWN]
         assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
             "Spring 1",
@@ -88,6 +91,27 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         assert claims.occupancy() == Occupancy(11, 2, 8)
         full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
         assert [outcome.status for outcome in full] == [ClaimStatus.SEATED] * 8 + [ClaimStatus.FULL]
+
+
+def test_a_seat_whose_release_is_asked_for_meanwhile_is_not_given(tmp_path: Path) -> None:
+    """The release ends all that runs in it, and may reset its files."""
+    with open_store(tmp_path) as store, ThreadPoolExecutor(1) as beside:
+        claims, jobs = seated(store, 2), Jobs(store)
+        claims.claim(people("a@x.org"))
+        first = store.get(name="Spring 1").id
+
+        def release() -> None:
+            with store.transaction():
+                jobs.create("release", [first], {}, "admin")
+                claims.release(first)
+
+        def leaving() -> set[str]:
+            found = jobs.workspaces_with_open_jobs()
+            wait([beside.submit(release)], 0.3)
+            return found
+
+        (outcome,) = claims.claim(people("b@x.org"), leaving=leaving)
+        assert outcome.claim and outcome.claim.seat_name == "Spring 2"
 
 
 def test_seats_that_sleep_are_given_after_those_that_run(tmp_path: Path) -> None:

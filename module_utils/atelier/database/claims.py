@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
@@ -149,19 +149,24 @@ class Claims:
         self._known: tuple[object, Sequence[_Candidate]] = (None, ())
 
     def claim(
-        self, participants: Sequence[Participant], *, password_pending: bool = False, leaving: Collection[str] = ()
+        self,
+        participants: Sequence[Participant],
+        *,
+        password_pending: bool = False,
+        leaving: Callable[[], Collection[str]] = tuple,
     ) -> list[ClaimResult]:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
         A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, that neither run nor
-        sleep, or that are ``leaving`` (about to be stopped or removed, or out of reach) are not assigned.
+        sleep, or that are ``leaving`` (about to be stopped or removed, or out of reach) are not assigned. That is asked
+        in the transaction: a release ends a claim in the one that stores its job.
         """
         with self._store.transaction() as db:
             opened = self._select("released_at IS NULL")
             by_email = {claim.email.lower(): claim for claim in opened}
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
-            taken = {claim.workspace_id for claim in opened}.union(leaving)
+            taken = {claim.workspace_id for claim in opened}.union(leaving())
             usable = self._usable()
             free = (seat for seat in usable if seat.id not in taken)
             moment, bounds = now(), self._bounds
