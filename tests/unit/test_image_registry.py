@@ -125,6 +125,7 @@ def test_deleted_images_are_garbage_until_it_is_collected(tmp_path: Path, monkey
         assert has_garbage(several)
         with pytest.raises(AtelierError, match="no disk"):
             collect_garbage(here)
+        assert has_garbage(several), "another run collects it"
         withdraw(here, ["test/checkpoint:two"])
         assert collect_garbage(here)
         assert not has_garbage(several)

@@ -105,11 +105,16 @@ def collect_garbage(context: Context) -> bool:
             return False
         # Images that are deleted from now on are left to the next collection.
         _garbage_note(context.site).unlink(missing_ok=True)
-        code, said = context.on().engine.execute(
-            f"{context.site.instance}-registry", ["/bin/sh", "-c", _COLLECT], seconds=_COLLECT_SECONDS
-        )
-        if code != 0:
-            raise AtelierError(Code.ENGINE_ERROR, Message("images.not_collected", said=said[-400:]))
+        try:
+            code, said = context.on().engine.execute(
+                f"{context.site.instance}-registry", ["/bin/sh", "-c", _COLLECT], seconds=_COLLECT_SECONDS
+            )
+            if code != 0:
+                raise AtelierError(Code.ENGINE_ERROR, Message("images.not_collected", said=said[-400:]))
+        except AtelierError:
+            # The registry gives up if an image is deleted meanwhile.
+            _garbage_note(context.site).touch()
+            raise
         return True
 
 
