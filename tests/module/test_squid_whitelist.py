@@ -194,7 +194,8 @@ def test_what_squid_cannot_run_is_rolled_back(squid: Proxied) -> None:
     before = squid.live
     try:
         frame.write_text(good.replace(f"http_port {PROXY}:", "http_port 192.0.2.1:"))
-        result = squid.play("whitelist_set", whitelist_domains=["python.org"], atelier_ready_timeout=4).failed(
+        # Its former configuration has as long to run again.
+        result = squid.play("whitelist_set", whitelist_domains=["python.org"], atelier_ready_timeout=20).failed(
             "SQUID_ERROR"
         )
         assert "previous configuration again" in result["msg"]

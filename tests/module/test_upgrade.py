@@ -85,7 +85,7 @@ def test_a_seat_keeps_its_files_and_nothing_else(site: Installation, release: Ca
     # One that does not come up has its old container again, and says so.
     release("3", 'ENTRYPOINT ["/bin/sh", "-c", "exit 3"]')
     old = site.container(base).id
-    failed = site.play("workspace_upgrade", workspace_name="Base", atelier_ready_timeout=3)
+    failed = site.play("workspace_upgrade", workspace_name="Base")
     assert "has its old container again" in failed.failed("IDE_NOT_READY", "name")["msg"]
     assert (site.container(base).id, is_healthy(base["address"])) == (old, True)
 
