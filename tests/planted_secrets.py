@@ -7,7 +7,7 @@ import json
 import secrets
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,6 +109,17 @@ class Watcher(threading.Thread):
     def stop(self) -> None:
         self._stop_now.set()
         self.join()
+
+
+def holders(folder: Path, words: Sequence[str]) -> list[Path]:
+    """The files in a folder that hold one of the words. One that goes meanwhile, as the platform replaces files, holds
+    none."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and holds([path.read_bytes()], words):
+                found.append(path)
+    return found
 
 
 def files_below(folder: Path, since: float = 0) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import httpx
 
 from tests.api.running import TOKEN, Api, is_error
+from tests.planted_secrets import holders
 from tests.waiting import eventually
 
 PASSWORD = "canary-alias-Wd3"
@@ -55,8 +56,7 @@ def test_aliases_and_ports(api: Api, base: dict[str, Any]) -> None:
     assert api.delete(f"{path}/demo-site").status_code == 200
     is_error(api.delete(f"{path}/demo-site"), 404, "NOT_FOUND")
     assert table.read_text() == ""
-    written = [file.read_bytes() for file in api.instance.state.rglob("*") if file.is_file()]
-    assert not [content for content in written if PASSWORD.encode() in content]
+    assert holders(api.instance.state, [PASSWORD]) == []
 
     listen = "import socket, time; s = [socket.create_server((a, p)) for a, p in (('', 3000), ('127.0.0.1', 3001))]"
     api.instance.container(base).exec_run(["python3", "-c", f"{listen}; time.sleep(60)"], detach=True)

@@ -127,8 +127,9 @@ def test_no_password_is_found_where_it_should_not_be(own: Callable[..., Api]) ->
         **{f"events of {job['id']}": str(api.events(job["id"])) for job in api.jobs()},
     }
     for file in [*api.instance.state.rglob("*"), *SCRATCH.glob("atelier-run-*/**/*")]:
-        if file.is_file():
-            texts[str(file)] = file.read_bytes().decode(errors="replace")
+        with suppress(FileNotFoundError):  # it was replaced meanwhile
+            if file.is_file():
+                texts[str(file)] = file.read_bytes().decode(errors="replace")
     for container in api.instance.containers():
         texts[container.name] = str(container.attrs) + container.logs().decode(errors="replace")
     for place, text in texts.items():

@@ -12,6 +12,7 @@ from docker.models.containers import Container
 from playwright.sync_api import Browser
 
 from tests.installed import Installation
+from tests.planted_secrets import holders
 from tests.waiting import eventually
 
 from .conftest import PORT, in_terminal, visit
@@ -178,8 +179,7 @@ def test_a_chat_is_recorded_and_becomes_a_document(
     assert sum(map(len, domains["categorized"].values())) == domains["totalDomains"] == len(domains["domains"])
     assert MODELS in [entry["domain"] for entry in domains["categorized"]["AI APIs"]]
     # The key went to the provider and nowhere else.
-    files = [file for file in installation.state_dir.rglob("*") if file.is_file()]
-    assert [file for file in files if CANARY.encode() in file.read_bytes()] == []
+    assert holders(installation.state_dir, [CANARY]) == []
 
 
 def test_what_was_recorded_becomes_the_whitelist(api: httpx.Client, recorded: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.installed import ROOT, Installation, Seat
+from tests.planted_secrets import holders
 from tests.waiting import eventually
 
 from .conftest import (
@@ -44,11 +45,7 @@ def test_up_prints_every_seat_with_its_password_once(installation: Installation)
 
 def test_passwords_stand_in_one_file_that_only_root_reads(installation: Installation) -> None:
     assert stat.S_IMODE(installation.sheet.stat().st_mode) == 0o600
-    secrets = [seat.password.encode() for seat in installation.seats()]
-    for path in installation.state_dir.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert not [secret for secret in secrets if secret in content], path
+    assert holders(installation.state_dir, [seat.password for seat in installation.seats()]) == []
 
 
 @pytest.mark.parametrize("number", range(1, SEATS + 1))
