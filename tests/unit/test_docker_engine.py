@@ -10,7 +10,6 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -26,31 +25,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from docker_server import Handler, docker_server
 
 
-class Docker(BaseHTTPRequestHandler):
+class Docker(Handler):
     asked: list[tuple[str, str | None]]
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers.get("Accept-Encoding")))
-        body = json.dumps({"ApiVersion": "1.45"}).encode() if self.path.endswith("/version") else b"archive"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing."""
+        self.answer({"ApiVersion": "1.45"} if self.path.endswith("/version") else b"archive")
 
 
 @pytest.fixture
 def docker() -> Iterator[tuple[Engine, list[tuple[str, str | None]]]]:
     asked: list[tuple[str, str | None]] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Docker,), {"asked": asked})) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Engine(f"tcp://127.0.0.1:{server.server_port}"), asked
-        server.shutdown()
+    with docker_server(Docker, asked=asked) as server:
+        yield Engine(f"tcp://{server}"), asked
 
 
 def test_archives_are_asked_for_as_they_are(docker: tuple[Engine, list[tuple[str, str | None]]]) -> None:
@@ -88,21 +78,14 @@ class Seat(Docker):
             super().do_GET()
             return
         status, said = self.paths[path[0]]
-        body = b"archive" if status == 200 else json.dumps({"message": said}).encode()
-        self.send_response(status)
-        stat = json.dumps({"linkTarget": said}).encode()
-        self.send_header("X-Docker-Container-Path-Stat", base64.b64encode(stat).decode())
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        stat = base64.b64encode(json.dumps({"linkTarget": said}).encode()).decode()
+        content = b"archive" if status == 200 else {"message": said}
+        self.answer(content, status, **{"X-Docker-Container-Path-Stat": stat})
 
 
 def test_what_is_read_from_a_seat() -> None:
-    handler = type("Handler", (Seat,), {"asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
+    with docker_server(Seat, asked=[]) as server:
+        engine = Engine(f"tcp://{server}")
         file = TarExtract(PurePosixPath("/file"), b"archive")
         assert engine.read("seat", "/file", 7) == engine.read("seat", "/link", 7) == file
         # Docker tells where a chain ends; what is not its end was changed meanwhile.
@@ -113,7 +96,6 @@ def test_what_is_read_from_a_seat() -> None:
         assert "could not read /locked in seat: lstat: permission denied" in error.value.message
         with pytest.raises(TooLarge):
             engine.read("seat", "/link", 6)
-        server.shutdown()
 
 
 class BusyDocker(Docker):
@@ -124,11 +106,8 @@ class BusyDocker(Docker):
     def do_POST(self) -> None:
         self.asked.append((self.path, None))
         refused = len(self.asked) <= self.refusals
-        body = b'{"message": "OCI runtime pause failed: unable to freeze: unknown"}' if refused else b""
-        self.send_response(500 if refused else 204)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        why = {"message": "OCI runtime pause failed: unable to freeze: unknown"}
+        self.answer(why if refused else b"", 500 if refused else 204)
 
 
 @pytest.mark.parametrize(("refusals", "is_paused"), [(8, True), (10_000, False)])
@@ -138,19 +117,15 @@ def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
     if not is_paused:
         monkeypatch.setattr(client, "_FREEZE_SECONDS", 0.3)
     asked: list[tuple[str, str | None]] = []
-    handler = type("Handler", (BusyDocker,), {"asked": [], "refusals": refusals})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
-        handler.asked = asked  # type: ignore[attr-defined]
+    with docker_server(BusyDocker, asked=asked, refusals=refusals) as server:
+        engine = Engine(f"tcp://{server}")
+        asked.clear()
         if is_paused:
             engine.pause("seat")
             assert len(asked) == refusals + 1
         else:
             with pytest.raises(AtelierError):
                 engine.pause("seat")
-        server.shutdown()
 
 
 class OtherRemoves(Docker):
@@ -162,29 +137,22 @@ class OtherRemoves(Docker):
         self.asked.append((self.path, None))
         refused = len(self.asked) <= self.refusals
         said = "removal of container seat is already in progress" if refused else "No such container: seat"
-        body = json.dumps({"message": said}).encode()
-        self.send_response(409 if refused else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer({"message": said}, 409 if refused else 404)
 
 
 @pytest.mark.parametrize(("refusals", "patience", "is_removed"), [(3, 900, True), (10_000, 1, False)])
 def test_a_container_that_another_run_removes_is_waited_for(refusals: int, patience: int, is_removed: bool) -> None:
     """Runs side by side remove the same containers that resets kept long enough."""
-    handler = type("Handler", (OtherRemoves,), {"asked": [], "refusals": refusals})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        engine = Engine(f"tcp://127.0.0.1:{server.server_port}", patience=patience)
-        handler.asked = asked = []  # type: ignore[attr-defined]
+    asked: list[tuple[str, str | None]] = []
+    with docker_server(OtherRemoves, asked=asked, refusals=refusals) as server:
+        engine = Engine(f"tcp://{server}", patience=patience)
+        asked.clear()
         if is_removed:
             engine.remove("seat")
             assert len(asked) == refusals + 1
         else:
             with pytest.raises(AtelierError, match="already in progress"):
                 engine.remove("seat")
-        server.shutdown()
 
 
 class RemovingDocker(Docker):
@@ -195,33 +163,21 @@ class RemovingDocker(Docker):
             super().do_GET()
             return
         gone = "gone" in self.path
-        body = json.dumps({"message": "No such image: gone" if gone else "layer does not exist"}).encode()
-        self.send_response(404 if gone else 500)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer({"message": "No such image: gone" if gone else "layer does not exist"}, 404 if gone else 500)
 
     def do_DELETE(self) -> None:
-        body = b'{"message": "unrecognized image ID sha256:1"}'
-        self.send_response(500)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer({"message": "unrecognized image ID sha256:1"}, 500)
 
 
 @pytest.mark.parametrize("image", ["gone", "vanishing"])
 def test_an_image_that_is_being_removed_does_not_exist(image: str) -> None:
     """Seats of one workshop share images, and are removed side by side."""
-    handler = type("Handler", (RemovingDocker,), {"asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
+    with docker_server(RemovingDocker, asked=[]) as server:
+        engine = Engine(f"tcp://{server}")
         assert engine.image(image) is None
         assert engine.layer_size(image) == 0
         # What Docker 20.10 says to the second of two that remove an image.
         assert not engine.remove_image(image)
-        server.shutdown()
 
 
 class HangingDocker(Docker):
@@ -271,19 +227,14 @@ def test_a_node_s_docker_that_hangs_keeps_nobody_waiting_for_long(
     monkeypatch.setattr(client, "_GREETING_SECONDS", 0.5)
     monkeypatch.setattr(client, "_QUICK_SECONDS", 0.5)
     ended = threading.Event()
-    handler = type("Handler", (HangingDocker,), {"asked": [], "greets": greets, "ended": ended})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificate.certificate, certificate.key)
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate.certificate, certificate.key)
+    with docker_server(HangingDocker, tls, asked=[], greets=greets, ended=ended) as server:
         begun = time.monotonic()
         with pytest.raises(AtelierError) as error:
-            Engine(f"https://127.0.0.1:{server.server_port}", node="alpha", certificate=certificate).inspect("x")
+            Engine(f"https://{server}", node="alpha", certificate=certificate).inspect("x")
         assert time.monotonic() - begun < 10
         ended.set()
-        server.shutdown()
     if greets:
         assert (error.value.code, error.value.details["limit"]) == (Code.ENGINE_ERROR, "seconds")
     else:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.engine.client import Engine
+from docker_server import Handler, docker_server
 
 LOST = (
     "OCI runtime exec failed: exec failed: unable to start container process: waiting for init preliminary setup:"
@@ -25,7 +24,7 @@ def frame(data: bytes, stream: int = 1) -> bytes:
     return struct.pack(">BxxxL", stream, len(data)) + data
 
 
-class Docker(BaseHTTPRequestHandler):
+class Docker(Handler):
     """Each run says what the next of ``runs`` does, and ends with its code."""
 
     protocol_version = "HTTP/1.1"
@@ -35,12 +34,12 @@ class Docker(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.endswith("/version"):
-            self._answer({"ApiVersion": "1.45"})
+            self.answer({"ApiVersion": "1.45"})
         elif "/containers/" in self.path:
-            self._answer({"ExecIDs": self.left})
+            self.answer({"ExecIDs": self.left})
         else:
             code = self.runs[int(self.path.split("/")[-2])][0]
-            self._answer({"Running": code is None, "ExitCode": code})
+            self.answer({"Running": code is None, "ExitCode": code})
 
     def do_POST(self) -> None:
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -50,30 +49,17 @@ class Docker(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if len(self.orders) == len(self.runs):
-            self._answer({"message": "container seat is paused"}, 409)
+            self.answer({"message": "container seat is paused"}, 409)
             return
         self.orders.append(order)
-        self._answer({"Id": str(len(self.orders) - 1)}, 201)
-
-    def _answer(self, document: Any, status: int = 200) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing."""
+        self.answer({"Id": str(len(self.orders) - 1)}, 201)
 
 
 @pytest.fixture
 def docker() -> Iterator[tuple[Engine, type[Docker]]]:
     handler = type("Handler", (Docker,), {"runs": [], "orders": [], "left": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Engine(f"tcp://127.0.0.1:{server.server_port}"), handler
-        server.shutdown()
+    with docker_server(handler) as server:
+        yield Engine(f"tcp://{server}"), handler
 
 
 def says(*pieces: bytes) -> Said:

@@ -7,11 +7,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from docker_server import Handler, docker_server
 
 ROOT = Path(__file__).parents[2]
 ROLES = ROOT / "roles"
@@ -34,20 +33,13 @@ def test_services_share_their_first_layers(name: str, folders: list[str]) -> Non
     assert not re.search(r"^(ARG|COPY|ADD)|type=secret", stages.pop(), re.M)
 
 
-class DockerWithAllImages(BaseHTTPRequestHandler):
+class DockerWithAllImages(Handler):
     """Has an image of any name that it is asked for."""
 
     def do_GET(self) -> None:
         image = {"Id": "sha256:1", "RepoTags": ["test/base:trixie"], "RepoDigests": [], "Config": {}, "RootFS": {}}
         listed = self.path.split("?")[0].endswith("/images/json")
-        body = json.dumps([image] if listed else {"ApiVersion": "1.45", **image}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing."""
+        self.answer([image] if listed else {"ApiVersion": "1.45", **image})
 
 
 @pytest.mark.parametrize("in_background", [False, True])
@@ -61,11 +53,9 @@ def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool
         "      register: waited\n      until: waited.finished\n      retries: 60\n      delay: 1\n"
         "    - debug: {msg: 'waited for {{ atelier_service_image_builds | default([]) | length }}'}\n"
     )
-    with ThreadingHTTPServer(("127.0.0.1", 0), DockerWithAllImages) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with docker_server(DockerWithAllImages) as server:
         variables = {
-            "atelier_engine_url": f"tcp://127.0.0.1:{server.server_port}",
+            "atelier_engine_url": f"tcp://{server}",
             "atelier_image_prefix": "test",
             "atelier_state_dir": str(tmp_path),
             "atelier_site": {"builds": {"pip_conf": "/nowhere", "npmrc": "/nowhere", "images_from": ""}},
@@ -78,6 +68,5 @@ def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool
         program = Path(sys.executable).with_name("ansible-playbook")
         words = [program, "-i", ROOT / "inventory" / "localhost.yml", "-e", json.dumps(variables), playbook]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        server.shutdown()
     assert f"waited for {int(in_background)}" in done.stdout, done.stdout + done.stderr
     assert "changed=0 " in done.stdout, done.stdout

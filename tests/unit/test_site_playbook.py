@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
 
 import pytest
 import yaml
+from docker_server import Handler, docker_server
 from test_argument_specs import ENTRIES, of_entry
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -75,7 +73,7 @@ def test_jobs_in_the_background_leave_nothing_in_the_home_folder(tmp_path: Path)
     assert done.stdout == f"{PLAYBOOKS.parent}/.ansible/async\n", done.stderr
 
 
-class Docker(BaseHTTPRequestHandler):
+class Docker(Handler):
     """Lists the platform, and a seat that the API makes until it is stopped."""
 
     calls: ClassVar[Path]
@@ -93,17 +91,8 @@ class Docker(BaseHTTPRequestHandler):
             if name in labels or "atelier.service" not in unquote(query)
         ]
         answers = {"/version": {"ApiVersion": "1.45"}, "/containers/json": listed, "/volumes": {"Volumes": []}}
-        found = next(
-            (answer for end, answer in answers.items() if path.endswith(end)), [] if "networks" in path else {}
-        )
-        body = json.dumps(found).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing."""
+        other: list[str] | dict[str, str] = [] if "networks" in path else {}
+        self.answer(next((answer for end, answer in answers.items() if path.endswith(end)), other))
 
 
 def test_a_seat_that_is_made_while_the_api_stops_is_stopped_too(tmp_path: Path) -> None:
@@ -111,16 +100,12 @@ def test_a_seat_that_is_made_while_the_api_stops_is_stopped_too(tmp_path: Path) 
     program = tmp_path / "docker"
     program.write_text(f'#!/bin/sh\nshift 2\necho "$@" >>{calls}\n')
     program.chmod(0o755)
-    handler = type("Handler", (Docker,), {"calls": calls})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with docker_server(Docker, calls=calls) as server:
         environment = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
         environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
-        engine = f"atelier_engine_url=tcp://127.0.0.1:{server.server_port}"
+        engine = f"atelier_engine_url=tcp://{server}"
         words = [Path(sys.executable).with_name("ansible-playbook"), "-e", engine, PLAYBOOKS / "platform_down.yml"]
         done = subprocess.run(words, cwd=PLAYBOOKS.parent, env=environment, capture_output=True, text=True, check=False)
-        server.shutdown()
     assert done.returncode == 0, done.stdout + done.stderr
     assert [call.split() for call in calls.read_text().splitlines()] == [
         ["update", "--restart", "unless-stopped", "atelier-api"],
