@@ -121,11 +121,6 @@ class Api:
 
     # --- The process ----------------------------------------------------------------------------------------------
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     def start(self, *, wait: bool = True) -> Api:
         with self.instance.log.open("ab") as log:
             self._documented = None

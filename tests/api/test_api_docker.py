@@ -176,7 +176,7 @@ def test_a_job_is_canceled_while_docker_is_away(wired: tuple[Api, Wire]) -> None
 @pytest.fixture(scope="module")
 def second(engine: docker.DockerClient, light: str) -> Iterator[Dockerd]:
     """A dockerd of our own, with a workspace image and a network."""
-    daemon = Dockerd(Path(tempfile.mkdtemp(prefix="atelier-dockerd-")), SECOND_SUBNET, SECOND_BRIDGE)
+    daemon = Dockerd(Path(tempfile.mkdtemp(prefix="atelier-dockerd-")), SECOND_BRIDGE)
     try:
         with closing(daemon.start()) as client:
             name = f"{light}/workspace:empty"

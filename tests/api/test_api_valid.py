@@ -143,10 +143,6 @@ def one_clone(state: State, case: Case) -> None:
     case.body.update(count=1, nodes=None)
 
 
-def of_the_project(state: State, case: Case) -> None:
-    case.body = {"projectId": state.project, "seats": 1}
-
-
 def a_free_port(state: State, case: Case) -> None:
     """One that no alias guards."""
     case.path_parameters["port"] = 20000 + next(_numbers)

@@ -76,8 +76,8 @@ class Wire:
 class Dockerd:
     """A second dockerd, separate from the machine's; it changes no firewall."""
 
-    def __init__(self, folder: Path, subnet: str, bridge: str) -> None:
-        self._folder, self.subnet, self._bridge = folder, subnet, bridge
+    def __init__(self, folder: Path, bridge: str) -> None:
+        self._folder, self._bridge = folder, bridge
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

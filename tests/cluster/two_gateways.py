@@ -33,7 +33,6 @@ class Machines:
     """The controller and the node `alpha`: two installations of the roles, each with its own folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.controller, self.alpha = folder / "controller", folder / "alpha"
         self.pki = self.controller / "pki"
         local = {"ansible_connection": "forked", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}

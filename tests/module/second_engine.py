@@ -35,7 +35,6 @@ class SecondEngine:
         # Images in containerd's store instead of Docker's classic one, as new installations of Docker 29 have them.
         self._settings = {"features": {"containerd-snapshotter": containerd_store}}
         self._process: subprocess.Popen[bytes] | None = None
-        self._mounted = disk_mb is not None
         if disk_mb is not None:
             image = self.folder / "disk"
             with image.open("wb") as file:

@@ -97,7 +97,6 @@ class Day:
     cookie: str = ""
     schema: int = 0
     gateway: str = ""
-    up: str = ""
     line: Line | None = None
 
     def id(self, name: str) -> str:
