@@ -6,21 +6,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 
 def descendants(pid: int) -> list[int]:
     """All processes below a process."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            found.append(child)
-            waiting.append(child)
-    return found
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []
 
 
 def containerd_below(folder: Path) -> list[int]:
@@ -37,15 +30,10 @@ def containerd_below(folder: Path) -> list[int]:
 
 def executions(job: str) -> list[int]:
     """The playbook of an API's job, which begins a moment after the job's first event."""
-    mark = f"ATELIER_EXECUTION={job}".encode()
 
     def look() -> list[int]:
-        found = []
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if mark in environment.read_bytes().split(b"\0"):
-                    found.append(int(environment.parent.name))
-        return found
+        running = psutil.process_iter(["environ"])
+        return [each.pid for each in running if (each.info["environ"] or {}).get("ATELIER_EXECUTION") == job]
 
     deadline = time.monotonic() + 3
     while not (found := look()) and time.monotonic() < deadline:
