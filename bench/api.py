@@ -17,6 +17,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import httpx
+import psutil
 from atelier.common.models import Limits, Network, ProxyMode, Quotas, Status
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
@@ -26,7 +27,7 @@ from tests.declared import inventory_values, write_settings
 from .baseline import baseline, recreate
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
 from .hostile import ADMIN_PASSWORD, measure_hostile
-from .pages import measure_pages
+from .pages import cpu_seconds, measure_pages
 from .report import Report, p95
 from .wake import CROWD as SLEEPERS
 from .wake import measure_wake
@@ -49,7 +50,7 @@ def measure_api(report: Report, variables: Path) -> None:
         _refusals(report, api)
     # A separate one: the pages measured before may not be known as closed yet.
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), Path(folder)), Path(folder)) as api:
-        _thundering_herd(report, api, Path(folder))
+        _thundering_herd(report, Path(folder))
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), state, "base"), Path(folder)) as api:
         seats = _changes(report, api)
         measure_wake(report, api.client, seats)
@@ -62,7 +63,7 @@ def measure_wake_alone(report: Report, variables: Path) -> None:
         measure_wake(report, api.client, clone(api, create(api, "base"), SLEEPERS))
 
 
-def _thundering_herd(report: Report, api: Api, state: Path) -> None:
+def _thundering_herd(report: Report, state: Path) -> None:
     """Claims of a crowd at once, each over its own open connection, as browsers have them."""
     with _store(state) as store:
         orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
@@ -120,7 +121,7 @@ def _reads(report: Report, api: Api, rows: int, goal: float) -> None:
     p50 = statistics.median(times)
     report.add(f"API: list {rows} workspaces, p50", f"{p50:.2f} ms", "-", f"at most {goal:g} ms", p50 <= goal)
     if rows == _CROWD:
-        rate = _rate(api)
+        rate = _rate()
         report.add(f"API: lists of {rows} a second", f"{rate:.0f}", "-", "at least 500", rate >= 500)
         some = api.client.get("/api/projects/").json()["projects"][7]["id"]
         one = statistics.median(ask(api.client, f"/api/projects/{some}", 300))
@@ -210,8 +211,7 @@ class Api:
 
     def cpu_seconds(self) -> float:
         """The process's CPU time: all its threads, since its start, in seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def memory_mib(self, *, with_runs: bool = False) -> float:
         """Its share of the memory, with that of the processes it started if wanted."""
@@ -220,12 +220,10 @@ class Api:
 
 def tree_mib(root: int) -> float:
     """The shares of a process and all that descend from it, in MiB."""
-    pids = [root]
-    for pid in pids:
-        with suppress(OSError):  # it has ended
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += map(int, children.read_text().split())
-    return sum(map(share_mib, pids))
+    with suppress(psutil.NoSuchProcess):
+        below = psutil.Process(root).children(recursive=True)
+        return sum(map(share_mib, [root, *(process.pid for process in below)]))
+    return 0
 
 
 def share_mib(pid: int) -> float:
@@ -333,7 +331,7 @@ def ask(client: httpx.Client, path: str, times: int) -> list[float]:
     return figures
 
 
-def _rate(api: Api, seconds: float = 3.0) -> float:
+def _rate(seconds: float = 3.0) -> float:
     """Requests a second that the one process answers to two clients at once."""
     counts = [0, 0]
     end = time.monotonic() + seconds

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import psutil
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.waiting import eventually
@@ -176,5 +177,5 @@ def _dockerd_mib() -> float:
 
 def _shims_mib() -> float:
     """containerd's process beside each container."""
-    names = {int(found.parent.name): found.read_text().strip() for found in Path("/proc").glob("[0-9]*/comm")}
-    return sum(share_mib(pid) for pid, name in names.items() if name.startswith("containerd-shim"))
+    running = psutil.process_iter(["name"])
+    return sum(share_mib(each.pid) for each in running if each.info["name"].startswith("containerd-shim"))

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from atelier.recordings.folders import Recorded
 from atelier.recordings.store import conversations
 
@@ -50,11 +51,8 @@ class Running:
 
     def memory_mib(self) -> float:
         """Resident memory of the proxy and its writer."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        # The writer is started by another thread than the first.
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            children += (task / "children").read_text().split()
-        return sum(_resident(pid) for pid in {str(self.process.pid), *children}) / 1024**2
+        proxy = psutil.Process(self.process.pid)
+        return sum(process.memory_info().rss for process in (proxy, *proxy.children())) / 1024**2
 
 
 @dataclass(frozen=True)
@@ -258,10 +256,6 @@ def _await_port(host: str, port: int, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise TimeoutError(f"nothing listens on {host}:{port}")
-
-
-def _resident(pid: str) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import docker
+import psutil
 
 ROOT = Path(__file__).parent.parent
 INSTANCE = "atelier-bench"
@@ -88,8 +89,7 @@ def peak_memory_mib() -> float:
 
 
 def available_memory_gib() -> float:
-    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
-    return int(line.split()[1]) / 1024**2
+    return psutil.virtual_memory().available / 1024**3
 
 
 def description() -> str:

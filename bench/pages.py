@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import statistics
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 
+import psutil
 from playwright.sync_api import sync_playwright
 
 from .report import Report
@@ -57,9 +56,9 @@ def _idle_share(url: str, pid: int) -> float:
         for _ in range(_OPEN_PAGES):
             held.enter_context(_following(host, int(port)))
         time.sleep(1)
-        before = _cpu_seconds(pid)
+        before = cpu_seconds(pid)
         time.sleep(_IDLE_SECONDS)
-        return (_cpu_seconds(pid) - before) / _IDLE_SECONDS
+        return (cpu_seconds(pid) - before) / _IDLE_SECONDS
 
 
 @contextmanager
@@ -82,6 +81,6 @@ def _read_on(connection: socket.socket) -> None:
         return
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(pid: int) -> float:
+    """Of all the process's threads, since its start."""
+    return sum(psutil.Process(pid).cpu_times()[:2])
