@@ -7,7 +7,6 @@ In ``<state folder>/recordings/<workspace id>``: ``domains.json``, and a file fo
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from typing import IO
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
-from ..common.validation import check_id
+from ..common.validation import check_id, is_id
 from ..engine.client import Engine
 from ..engine.several import ask_all
 
@@ -27,7 +26,6 @@ MOST_BYTES = 64 * 1024**2
 _MOST_LISTED = 32 * 1024**2
 # Maximum bytes per response of a node, unless a single file is larger.
 _MOST_AT_ONCE = 16 * 1024**2
-_ID = re.compile("[0-9a-f]{12}")
 _SECONDS = 5.0
 _READ_SECONDS = 20.0
 _SHELL = ("/bin/sh", "-c")
@@ -73,7 +71,7 @@ def recorded_on_node(site: Site, engine: Engine) -> list[str]:
     """The ids of all workspaces that a node has recordings of."""
     command = ["/bin/ls", "/recordings"]
     _, output = engine.execute(_recorder(site), command, seconds=_SECONDS, limit=_MOST_LISTED)
-    return [name for name in output.split() if _ID.fullmatch(name)]
+    return [name for name in output.split() if is_id(name)]
 
 
 def copy_recordings(site: Site, engine: Engine, file: IO[bytes]) -> bool:
