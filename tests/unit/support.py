@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
 import textwrap
 from collections.abc import Sequence
 from ipaddress import IPv4Network
@@ -94,6 +96,17 @@ def refused(error: pytest.ExceptionInfo[AtelierError], code: Code, field: str | 
     assert error.value.details.get("field") == field
     assert str(error.value.details["remedy"]) in str(error.value)
     return str(error.value)
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """A tar archive of /workspace as Docker writes it: two blocks of zeros at its end, without more padding."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"workspace/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        return buffer.getvalue()[: archive.offset] + bytes(1024)
 
 
 def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:

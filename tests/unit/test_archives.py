@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
 import tomllib
 from pathlib import Path
 
@@ -14,25 +12,14 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.workshop.archives import ArchiveFile, remove_unfinished, write_archive
 from atelier.workshop.manifest import NAME, Entry, fault_of, read_manifest, write_manifest
-from support import refused
-
-
-def _tar(files: dict[str, bytes]) -> bytes:
-    """A tar archive as Docker writes it: two blocks of zeros at its end, without more padding."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-        return buffer.getvalue()[: archive.offset] + bytes(1024)
+from support import refused, tar_of
 
 
 def _pieces(data: bytes, size: int) -> list[bytes]:
     return [data[place : place + size] for place in range(0, len(data), size)]
 
 
-TAR = _tar({"workspace/a": b"a" * 3000, "workspace/zeros": bytes(5000), "workspace/b": b""})
+TAR = tar_of({"a": b"a" * 3000, "zeros": bytes(5000), "b": b""})
 
 
 def _write(folder: Path, data: bytes, size: int = 1000) -> ArchiveFile:

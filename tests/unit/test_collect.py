@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +17,7 @@ from atelier.workshop import archives
 from atelier.workshop.collect import collect, verify
 from atelier.workshop.manifest import NAME, Entry, read_manifest, write_manifest
 from atelier.workshop.removal import remove_collected
-from support import container, open_store, order, refused, site
-
-
-def tar_of(files: dict[str, bytes]) -> bytes:
-    """A tar archive as Docker writes it: two blocks of zeros at its end, without more padding."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(f"workspace/{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-        return buffer.getvalue()[: archive.offset] + bytes(1024)
+from support import container, open_store, order, refused, site, tar_of
 
 
 class Seats:
@@ -321,7 +308,7 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
     seats.files[context.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
     done = collect(context, [row.id for row in rows], folder)
     odd, whole = (seat.error for seat in done.seats)
-    assert str(odd).startswith("'Course 1' caused an internal error: AttributeError (test_collect.py:")
+    assert str(odd).startswith("'Course 1' caused an internal error: AttributeError (support.py:")
     assert whole is None
     assert read_manifest(folder)[rows[0].id].error == done.seats[0].error
     with pytest.raises(AtelierError) as error:
