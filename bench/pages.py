@@ -82,5 +82,5 @@ def _read_on(connection: socket.socket) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of all the process's threads, since its start."""
+    """The CPU time of all the process's threads, since its start."""
     return sum(psutil.Process(pid).cpu_times()[:2])

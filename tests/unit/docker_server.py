@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What simulated Dockers have in common; each has its own answers."""
+    """The part of a request that all simulated Dockers share; each adds its own answers."""
 
     def answer(self, content: Any, status: int = 200, **headers: str) -> None:
         """Sends the content, as JSON unless it is bytes."""
