@@ -13,6 +13,8 @@ from typing import Any
 
 import docker
 
+from tests.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -63,6 +65,8 @@ def variables_file(folder: Path, atelier_instance: str, variables: Mapping[str, 
                 "atelier_instance": atelier_instance,
                 "atelier_image_prefix": atelier_instance,
                 "atelier_state_dir": str(folder / "state"),
+                # A service starts slowly beside other suites.
+                "atelier_service_container_start_timeout": PATIENCE_SECONDS,
                 "workshop_base": "Workshop",
                 "workshop_csv": str(folder / "seats.csv"),
                 **variables,

@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException
 from tests.installed import ROOT, front_door
 from tests.module.installation import Installation
 from tests.module.processes import containerd_below
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 INSTANCE = "atelier-chaos"
 PORT = 18101
@@ -40,6 +40,7 @@ class Machine:
             "atelier_systemd": False,
             "atelier_instance": INSTANCE,
             "atelier_state_dir": str(self.folder / "state"),
+            "atelier_service_container_start_timeout": PATIENCE_SECONDS,
             "atelier_engine_url": f"unix://{self.folder}/docker.sock",
             "atelier_base_port": PORT,
             "atelier_network_open_bridge": "atl-cha",

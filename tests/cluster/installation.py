@@ -19,6 +19,7 @@ from atelier.engine.image_registry import ImageRegistry
 
 from tests.engine import only_session
 from tests.installed import front_door
+from tests.waiting import PATIENCE_SECONDS
 
 from .machines import EQUIPPED, SUBNET, Machine, Machines, machines
 
@@ -53,6 +54,7 @@ class Cluster:
                     "atelier_instance": INSTANCE,
                     "atelier_image_prefix": INSTANCE,
                     "atelier_state_dir": str(self.state),
+                    "atelier_service_container_start_timeout": PATIENCE_SECONDS,
                     "atelier_base_port": PORT,
                     "atelier_git_port": 18172,
                     "atelier_recorder_port": 18173,

@@ -92,6 +92,7 @@ class Installation:
             "atelier_network_open_name": network,
             "atelier_network_open_subnet": subnet,
             "atelier_enable_proxy": False,
+            "atelier_service_container_start_timeout": PATIENCE_SECONDS,
             **variables,
         }
 
