@@ -110,6 +110,11 @@ def test_a_nodes_connections_are_asked_of_its_gateway(tmp_path: Path, monkeypatc
     assert sampler.connections("alpha") is None, "nobody knows"
     assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
     table = 0, TABLE
+    look(sampler, engine, monkeypatch)
+    table = 0, ""
+    look(sampler, engine, monkeypatch)
+    assert sampler.connections("alpha") is None, "Docker lost the output"
+    table = 0, TABLE
     for answers in (True, False):
         look(sampler, engine, monkeypatch, answers=answers)
         assert (sampler.connections("alpha") is not None) is answers

@@ -64,7 +64,8 @@ def connections_at(engine: Engine, instance: str) -> str:
     """The machine's open connections in the format of /proc/net/tcp. Raises ENGINE_ERROR if they cannot be read, and
     the engine's errors."""
     code, table = _execute(engine, instance, ("/bin/cat", "/proc/net/tcp"), _MOST_CONNECTIONS)
-    if code != 0:
+    # The table has a heading. Docker on a busy machine may lose a program's output, and then nobody seems connected.
+    if code != 0 or not table:
         raise AtelierError(Code.ENGINE_ERROR, Message("docker.no_connections", code=code, said=table[-400:]))
     return table
 
