@@ -7,6 +7,7 @@ Each is bare: Docker comes by the roles under test; or else equipped, with Docke
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,11 @@ SUBNET = IPv4Network("172.20.112.0/24")
 IMAGE = "atelier-cluster/machine:bare"
 EQUIPPED = "atelier-cluster/machine:equipped"
 _LABEL = "atelier-cluster.machine"
+_END = b"<the output is whole>"
+_TO_FILE = f'"$@" >"$0" 2>&1; code=$?; printf "{_END.decode()}" >>"$0"; cat "$0"; exit $code'
+# In memory.
+_FOLDER = "/run"
+_READS = 10
 _CONTROLLER = {"ansible_connection": "forked", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
@@ -45,10 +51,20 @@ class Machine:
     variables: dict[str, Any] = field(default_factory=dict)
 
     def run(self, *command: str) -> str:
-        """The output of a command as root, which must succeed."""
-        code, output = self.container.exec_run(list(command))
-        assert code == 0, f"{command} on {self.name}: {output.decode()}"
-        return str(output.decode().strip())
+        """The output of a command as root, which must succeed.
+
+        Two seconds after the end of a command Docker closes its output, whether all of it has come or not. A busy
+        machine loses some of it, or everything, with exit code 0. So it is also in a file, and is read until it is
+        whole."""
+        file = f"{_FOLDER}/output-{secrets.token_hex(8)}"
+        code, output = self.container.exec_run(["sh", "-c", _TO_FILE, file, *command])
+        for _ in range(_READS):
+            if output.endswith(_END):
+                break
+            _, output = self.container.exec_run(["cat", file])
+        text = output.removesuffix(_END).decode()
+        assert code == 0 and output.endswith(_END), f"{command} on {self.name}: {text}"
+        return str(text.strip())
 
 
 class Machines:
