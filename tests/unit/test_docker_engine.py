@@ -140,12 +140,16 @@ class OtherRemoves(Docker):
         self.answer({"message": said}, 409 if refused else 404)
 
 
-@pytest.mark.parametrize(("refusals", "patience", "is_removed"), [(3, 900, True), (10_000, 1, False)])
-def test_a_container_that_another_run_removes_is_waited_for(refusals: int, patience: int, is_removed: bool) -> None:
+@pytest.mark.parametrize(("refusals", "is_removed"), [(3, True), (10_000, False)])
+def test_a_container_that_another_run_removes_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, refusals: int, is_removed: bool
+) -> None:
     """Runs side by side remove the same containers that resets kept long enough."""
+    if not is_removed:
+        monkeypatch.setattr(client, "_REMOVAL_SECONDS", 0.3)
     asked: list[tuple[str, str | None]] = []
     with docker_server(OtherRemoves, asked=asked, refusals=refusals) as server:
-        engine = Engine(f"tcp://{server}", patience=patience)
+        engine = Engine(f"tcp://{server}")
         asked.clear()
         if is_removed:
             engine.remove("seat")

@@ -59,6 +59,8 @@ _STOP_SECONDS = 10
 # One try takes Docker 0.3 s; at a load of 13 on two cores four in a row failed.
 _FREEZE_SECONDS = 10.0
 _FREEZE_WAIT = 0.05
+# A seat's files take Docker some seconds. After a crash it may report a removal that never ends.
+_REMOVAL_SECONDS = 60.0
 _REMOVAL_WAIT = 0.1
 _CONNECT_SECONDS = 3.0
 _GREETING_SECONDS = 10
@@ -219,7 +221,7 @@ class Engine:
     def remove(self, container: str) -> None:
         """Removes the container, running or not, if it exists. Returns when it is gone, also if another run removes it
         at the same time."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + _REMOVAL_SECONDS
         while True:
             try:
                 with self._translated(Message("do.remove", container=container), absent=_is_missing):
