@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
+from atelier.engine.models import Container
 from atelier.workspaces import checkpoints, kept_containers
 from atelier.workspaces.checkpoints import stamp_after
-from atelier.workspaces.kept_containers import kept_longer, note_kept
+from atelier.workspaces.kept_containers import kept_longer, note_kept, remove_expired
+from support import container, context, open_store, site
 
 A, B = "test-a-kept-20270301t120000000000z", "test-b-kept-20270301t130000000000z"
 
@@ -58,6 +63,38 @@ def test_a_damaged_file_keeps_everything_longer(tmp_path: Path, machine: Machine
     note_kept(tmp_path, {A})
     machine.up += 3600
     assert kept_longer(tmp_path, {A}, 1) == {A}
+
+
+def test_what_cannot_be_removed_fails_no_reset_of_another_seat(tmp_path: Path, machine: Machine) -> None:
+    class Docker:
+        silent = False
+        names: ClassVar = {A: "a" * 12, B: "b" * 12}
+
+        def container_names(self, label: str) -> dict[str, str]:
+            if self.silent:
+                raise AtelierError(Code.ENGINE_ERROR, as_message("The machine hangs."))
+            return self.names
+
+        def inspect(self, name: str) -> Container:
+            return container("exited", name=name)
+
+        def remove(self, name: str) -> None:
+            if name == A:
+                raise AtelierError(Code.ENGINE_ERROR, as_message("device or resource busy"))
+            del self.names[name]
+
+        def image(self, id: str) -> None:
+            return None
+
+    note_kept(tmp_path, {A, B})
+    machine.up += 3600
+    docker = Docker()
+    with open_store(tmp_path) as store:
+        installed = context(site(tmp_path), store, docker)
+        remove_expired(installed, 1)
+        assert list(docker.names) == [A]
+        docker.silent = True
+        remove_expired(installed, 1)
 
 
 def test_a_stamp_is_newer_than_all_before(monkeypatch: pytest.MonkeyPatch) -> None:

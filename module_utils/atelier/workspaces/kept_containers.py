@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError
 from ..common.models import Status, Workspace
 from ..common.validation import is_id
 from ..containers.container import remove_container, start_seat
@@ -110,14 +111,17 @@ def stale_containers(context: NodeContext, keep_hours: float) -> dict[str, tuple
 
 
 def remove_expired(context: Context, keep_hours: float) -> None:
-    """Removes containers that were kept for longer than that, on all machines that answer."""
-    found = [(here, _names(here)) for here in context.everywhere()]
-    kept = [name for _, names in found for name in names]
-    past = kept_longer(context.site.state_dir, kept, keep_hours)
-    for here, names in found:
-        for name in sorted(past.intersection(names)):
-            remove_container(here, name)
-    note_kept(context.site.state_dir, kept)
+    """Removes containers that were kept for longer than that, on all machines that answer. They are other seats', too:
+    what cannot be removed now is no reason for a finished reset to fail, and is left to the next one."""
+    with suppress(AtelierError):
+        found = [(here, _names(here)) for here in context.everywhere()]
+        kept = [name for _, names in found for name in names]
+        past = kept_longer(context.site.state_dir, kept, keep_hours)
+        for here, names in found:
+            for name in sorted(past.intersection(names)):
+                with suppress(AtelierError):
+                    remove_container(here, name)
+        note_kept(context.site.state_dir, kept)
 
 
 def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set[str]:
