@@ -16,6 +16,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import MIB
 from atelier.containers import held_secrets, snapshots
 from atelier.containers.context import Context
+from atelier.containers.distribution import pull
 from atelier.containers.held_secrets import Secret, find_secrets
 from atelier.containers.snapshots import _put, _put_back, leftover_snapshots, recover
 from atelier.engine.models import Container, File, Image, TarExtract
@@ -47,7 +48,7 @@ def image(id: str, *tags: str, **labels: str) -> Image:
 
 
 def leftovers(folder: Path, engine: Engine) -> list[str]:
-    found = SimpleNamespace(site=site(folder), engine=engine, locks=Locks(folder))
+    found = SimpleNamespace(site=site(folder), engine=engine, locks=Locks(folder), node="alpha")
     return [image.id for image in leftover_snapshots(cast(Context, found))]
 
 
@@ -79,6 +80,23 @@ def test_one_that_is_being_made_is_none(tmp_path: Path) -> None:
     assert leftovers(tmp_path, later) == []
     later.now = image("commit", f"test/snapshot:{SOURCE}-01234567-{RUN}")
     assert leftovers(tmp_path, later) == []
+
+
+def test_one_that_is_being_pulled_is_none(tmp_path: Path) -> None:
+    """Docker makes it, writes that to the disk, and then names it."""
+    engine, locks = Engine(image("pulled")), Locks(tmp_path)
+    with locks.image_pull("alpha"), locks.image_pull("alpha"):
+        assert leftovers(tmp_path, engine) == []
+    with locks.image_pull("beta"):
+        assert leftovers(tmp_path, engine) == ["pulled"]
+
+
+def test_a_pull_is_seen_by_those_who_look_for_leftovers(tmp_path: Path) -> None:
+    locks, seen = Locks(tmp_path), list[bool]()
+    docker = SimpleNamespace(pull=lambda _: seen.append(locks.image_pulls_free("alpha")))
+    pull(cast(Any, SimpleNamespace(engine=docker, locks=locks, node="alpha")), "10.0.0.10:5000/test/snapshot:one")
+    assert seen == [False]
+    assert locks.image_pulls_free("alpha")
 
 
 def test_a_file_that_has_no_place_any_more_goes_home() -> None:

@@ -23,7 +23,7 @@ from .messages import Message
 _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # above every 12-digit hexadecimal id (48 bits)
 _GATEWAY, _EGRESS, _REHEARSAL, _NAMES, _IMAGES, _CERTIFICATE, _BACKUP = range(1 << 52, (1 << 52) + 7)
-_SHEETS, _WHITELIST, _ARCHIVES, _TEMPLATES, _NODES, _TRAVELS = (1 << bit for bit in range(53, 59))
+_SHEETS, _WHITELIST, _ARCHIVES, _TEMPLATES, _NODES, _TRAVELS, _PULLS = (1 << bit for bit in range(53, 60))
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -91,6 +91,13 @@ class Locks:
     def image_travel(self, name: str, wait: float, to: str = "") -> Lock:
         """An image's way into the registry, or from there to the machine ``to``."""
         return self._required(_TRAVELS + _number((name, to)), wait, "held.image", image=name)
+
+    def image_pull(self, node: str) -> AbstractContextManager[bool]:
+        """A pull to the machine, together with other pulls."""
+        return self._held(_PULLS + _number(node), 0, fcntl.F_RDLCK)
+
+    def image_pulls_free(self, node: str) -> bool:
+        return self._free(_PULLS + _number(node))
 
     def whitelist(self, wait: float) -> Lock:
         """Squid's configuration."""

@@ -44,7 +44,7 @@ def image_at(here: NodeContext, there: NodeContext, name: str) -> str:
             # The run that held the lock may have brought it.
             if not has(here, remote, image):
                 publish(there, image, remote)
-                here.engine.pull(remote)
+                pull(here, remote)
     return remote
 
 
@@ -52,6 +52,12 @@ def has(here: NodeContext, remote: str, image: Image) -> bool:
     """Whether the machine has the image under its name in the registry."""
     present = here.engine.image(remote)
     return present is not None and present.id == image.id
+
+
+def pull(here: NodeContext, remote: str) -> Image:
+    """Pulls an image of the registry to the machine. It has no name for a moment, and must not count as a leftover."""
+    with here.locks.image_pull(here.node):
+        return here.engine.pull(remote)
 
 
 def publish(there: NodeContext, image: Image, remote: str) -> None:
@@ -72,7 +78,7 @@ def fetch_image(here: NodeContext, name: str) -> None:
     # Another run must not remove the name of the registry between this one's pull and its look at the image.
     with here.locks.image_travel(remote, _TRAVEL_SECONDS, here.node):
         if here.engine.image(name) is None:
-            here.engine.tag(here.engine.pull(remote).id, name)
+            here.engine.tag(pull(here, remote).id, name)
             here.engine.remove_image(remote, force=True)
 
 

@@ -99,8 +99,10 @@ def leftover_snapshots(context: NodeContext) -> list[Image]:
 
 def _is_being_made(context: NodeContext, image: Image) -> bool:
     """Docker's commit has no tag for a moment, and loses it to the final snapshot just before it is removed. The
-    creating run holds the source's lock; if it is free, both moments are over."""
-    if not context.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
+    creating run holds the source's lock; if it is free, both moments are over. A pulled image has no tag for a moment,
+    too."""
+    source_is_free = context.locks.workspace_free(image.labels[SNAPSHOT_LABEL])
+    if not source_is_free or not context.locks.image_pulls_free(context.node):
         return True
     now = context.engine.image(image.id)
     return now is None or bool(now.tags)

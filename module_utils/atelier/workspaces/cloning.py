@@ -15,7 +15,7 @@ from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
 from ..containers.container import container_of, discard_container, make_seat
 from ..containers.context import Context, NodeContext
-from ..containers.distribution import publish, remote_name
+from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.rows import Batch, clone_order
@@ -300,12 +300,12 @@ def _images(there: NodeContext, image: Image, nodes: set[str], pool: ThreadPoolE
         return {there.node: own}
     pushed = pool.submit(publish, there, image, remote)
 
-    def pull(node: str) -> str:
+    def bring(node: str) -> str:
         pushed.result()
-        there.on(node).engine.pull(remote)
+        pull(there.on(node), remote)
         return remote
 
-    return {node: own if node == there.node else pool.submit(pull, node) for node in nodes}
+    return {node: own if node == there.node else pool.submit(bring, node) for node in nodes}
 
 
 def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence[_Seat]) -> None:
