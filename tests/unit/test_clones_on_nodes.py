@@ -51,7 +51,7 @@ class Installation:
         monkeypatch.setattr(cloning, "end_access", lambda *_: None)
         monkeypatch.setattr(cloning, "repository_for", lambda *_, **__: nullcontext(lambda: None))
         image = Image("sha256:1", ["test/snapshot:one"], (), {})
-        monkeypatch.setattr(cloning, "snapshot", lambda *_, **__: nullcontext(image))
+        monkeypatch.setattr(cloning, "snapshot", lambda there, *_, **__: nullcontext((there, image)))
         monkeypatch.setattr(cloning, "publish", self._publish)
         monkeypatch.setattr(cloning, "make_seat", self._make)
 

@@ -15,7 +15,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message, id_of
 from atelier.common.models import CONTROLLER, GIB, Node, Site, Status, Workspace
-from atelier.containers import distribution
+from atelier.containers import distribution, snapshots
 from atelier.containers.container import seat_spec
 from atelier.containers.seat_http import DIRECT
 from atelier.database.intent import stopped_on_purpose
@@ -178,8 +178,8 @@ class Installation:
     # --- The rest ---
 
     @contextmanager
-    def snapshot(self, there: Any, row: Workspace, run: str) -> Iterator[Image]:
-        yield Image(f"sha256:{row.name}", [], (), {})
+    def snapshot(self, there: Any, row: Workspace, run: str) -> Iterator[tuple[Any, Image]]:
+        yield there, Image(f"sha256:{row.name}", [], (), {})
 
     def seat(self, name: str, *, stopped: bool = False, **values: Any) -> Workspace:
         (row,) = self.store.reserve([order(name, **values)], [Machine("alpha", 64 * GIB)])
@@ -228,6 +228,25 @@ class PulledAtOnce(Engine):
         if (found := self.image(name)) is None:
             raise AtelierError(Code.SNAPSHOT_FAILED, Message("docker.image_vanished", tag=name))
         return found
+
+
+def test_a_snapshot_is_taken_where_a_move_brought_its_source(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone waits while its source is being moved."""
+    row = installed.seat("one")
+    monkeypatch.setattr(snapshots, "_take", lambda here, *_: Image(here.node, [], (), {}))
+    monkeypatch.setattr(snapshots, "_clear", lambda *_: None)
+
+    def take() -> tuple[str, str]:
+        with snapshots.snapshot(installed.context.on("alpha"), row, "0" * 12) as (here, image):
+            return here.node, image.id
+
+    with ThreadPoolExecutor(1) as pool:
+        with installed.context.locks.workspace(row.id, 0):
+            taken = pool.submit(take)
+            installed.store.update(row.id, node="beta")
+        assert taken.result() == ("beta", "beta")
 
 
 def test_resets_side_by_side_fetch_one_checkpoint(installed: Installation) -> None:
@@ -464,7 +483,9 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
     if later == "start":
         installed.store.claim_running_slot(row.id)
     else:
-        monkeypatch.setattr(moves, "snapshot", lambda *_, **__: nullcontext(Image("sha256:1", ["one"], (), {})))
+        monkeypatch.setattr(
+            moves, "snapshot", lambda here, *_, **__: nullcontext((here, Image("sha256:1", ["one"], (), {})))
+        )
         monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
         installed.machines.all[CONTROLLER].images["sha256:template"] = "sha256:template"
         monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
@@ -482,7 +503,9 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
 @pytest.fixture
 def movable(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """Moves without files."""
-    monkeypatch.setattr(moves, "snapshot", lambda *_, **__: nullcontext(Image("sha256:1", ["one"], (), {})))
+    monkeypatch.setattr(
+        moves, "snapshot", lambda here, *_, **__: nullcontext((here, Image("sha256:1", ["one"], (), {})))
+    )
     monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
     monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
     monkeypatch.setattr(moves, "git_files", lambda *_: {})

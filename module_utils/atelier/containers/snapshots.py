@@ -39,8 +39,9 @@ SECRETS_LABEL = "atelier.secrets"
 @contextmanager
 def snapshot(
     context: NodeContext, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS, locked: bool = False
-) -> Iterator[Image]:
-    """Takes a snapshot of the source for the length of the block, then removes its tag.
+) -> Iterator[tuple[NodeContext, Image]]:
+    """Takes a snapshot of the source for the length of the block, then removes its tag. Yields it with the machine that
+    has it: while this waited for the source, a move may have brought it to another one.
 
     The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
     batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
@@ -51,8 +52,9 @@ def snapshot(
     tag = f"{context.site.instance}/{_KIND}:{source.id}-{token_hex(4)}-{run_id}"
     try:
         with nullcontext() if locked else context.locks.workspace(source.id, context.lock_wait):
-            image = _take(context, source, tag, max_layers)
-        yield image
+            here = context.at(source)
+            image = _take(here, source, tag, max_layers)
+        yield here, image
     finally:
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
         context.at_each(lambda here: _clear(here, run_id))

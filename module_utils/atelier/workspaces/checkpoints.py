@@ -85,7 +85,7 @@ def take_checkpoint(
     batch = new_id()
     here.progress(Message("step.checkpoint", name=row.name), 0, 1)
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
-    with here.locks.batch(batch), snapshot(here, row, batch) as image:
+    with here.locks.batch(batch), snapshot(here, row, batch) as (here, image):
         # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
         earlier = [found.stamp for found in (*present, *checkpoints_of(here, row.id))]
         _, claimed = claim_times(here.store, row.id)

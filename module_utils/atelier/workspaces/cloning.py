@@ -276,7 +276,7 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run_id: 
         there = context.at(source)
         nodes = {seat.workspace.node for seat in made}
         with (
-            snapshot(there, source, run_id, max_layers=order.flatten_at) as image,
+            snapshot(there, source, run_id, max_layers=order.flatten_at) as (there, image),
             ThreadPoolExecutor(len(nodes) + 1) as pool,
         ):
             _finish(context, _images(there, image, nodes, pool), seats)

@@ -85,7 +85,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     run_id = new_id()
     try:
         push_missing(here, row.id)
-        with here.locks.batch(run_id), snapshot(here, row, run_id, locked=True) as image:
+        with here.locks.batch(run_id), snapshot(here, row, run_id, locked=True) as (_, image):
             # Leftovers of an interrupted move.
             discard_container(there, row)
             there.engine.create(seat_spec(there, row, image_at(there, here, image.tags[0]), name))

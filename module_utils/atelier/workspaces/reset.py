@@ -140,7 +140,7 @@ def _image_of(context: NodeContext, base: Workspace) -> Iterator[str | None]:
         yield fetch_checkpoint(context, last, there)
     elif there and container_of(there, base):
         run_id = new_id()
-        with context.locks.batch(run_id), snapshot(there, base, run_id) as image:
+        with context.locks.batch(run_id), snapshot(there, base, run_id) as (there, image):
             yield image_at(context, there, image.tags[0])
     elif away is not None:
         raise away
