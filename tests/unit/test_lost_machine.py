@@ -727,3 +727,25 @@ def test_a_move_that_waited_for_another_to_the_same_machine_changes_nothing(
     late = move(movable.context, id=row.id, name=None, to="beta")
     assert (late.changed, late.after["node"]) == (False, "beta")
     assert list(movable.machines.all["beta"].containers) == [movable.site.container_name(row.id)]
+
+
+def test_a_drain_leaves_alone_what_others_move_or_remove_meanwhile(
+    movable: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (movable.seat(name) for name in ("one", "two", "three"))
+    for row in (one, two):
+        in_container(movable, row)
+    found = moves.target_of
+
+    def find_after_the_others(*_: Any) -> str:
+        monkeypatch.setattr(moves, "target_of", found)
+        for row in (one, two):
+            assert move(movable.context, id=row.id, name=None, to="beta").changed
+        movable.store.delete(three.id)
+        return CONTROLLER
+
+    monkeypatch.setattr(moves, "target_of", find_after_the_others)
+    monkeypatch.setattr(moves, "set_availability", lambda *_, **__: True)
+    _, seats = moves.drain(movable.context, "alpha")
+    assert [(seat.name, seat.node, seat.error) for seat in seats] == [("one", "beta", None)]
+    assert {row.node for row in movable.store.all()} == {"beta"}

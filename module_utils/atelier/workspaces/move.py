@@ -27,9 +27,16 @@ from .views import Change, current_view
 
 
 def move(
-    context: Context, *, id: str | None, name: str | None, to: str | None = None, check_mode: bool = False
+    context: Context,
+    *,
+    id: str | None,
+    name: str | None,
+    to: str | None = None,
+    away_from: str | None = None,
+    check_mode: bool = False,
 ) -> Change:
-    """Moves the workspace to the machine ``to``, or else to the one with most room; one that is there stays.
+    """Moves the workspace to the machine ``to``, or else to the one with most room; one that is there stays, and one
+    that has left the machine ``away_from``.
 
     It runs afterwards if it ran before. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while it is being created, NO_ROOM,
     VALIDATION_ERROR for a machine that takes no workspaces, NODE_UNAVAILABLE, SNAPSHOT_FAILED.
@@ -45,7 +52,8 @@ def move(
         here, there = context.at(row), context.on(target)
         recover(here, row)
         before = current_view(context, row)
-        if row.node == target:  # another run moved it there while this one waited
+        # Another run may have moved it while this one waited.
+        if row.node == target or away_from not in (None, row.node):
             return Change(False, before, before)
         context.progress(Message("step.move", name=row.name, node=target), 0, 1)
         _move(here, there, row)
@@ -150,9 +158,12 @@ def drain(context: Context, node: str, *, check_mode: bool = False) -> tuple[boo
     seats: list[MovedSeat] = []
     for row in rows:
         context.progress(Message("step.drain", node=node), len(seats), len(rows))
+        present = context.store.find(id=row.id)
+        if present is None or present.node != node:  # removed or moved meanwhile
+            continue
         try:
             with faults_of(row.name):
-                moved = move(context, id=row.id, name=None)
+                moved = move(context, id=row.id, name=None, away_from=node)
             seats.append(MovedSeat(row.id, row.name, str(moved.after["node"])))
         except AtelierError as error:
             seats.append(MovedSeat(row.id, row.name, node, error.sentence))
