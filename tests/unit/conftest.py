@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from atelier.backup.restic import Source
+from atelier_recorder.settings import Limits, Settings
+from atelier_recorder.writer import Writer
 from backup_parts import Docker, private
 from git_app import REPOSITORIES, Server
 
@@ -34,3 +37,12 @@ def source(tmp_path: Path) -> Source:
 @pytest.fixture
 def docker() -> Docker:
     return Docker()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    """The recorder's writer, which knows one workspace by its address."""
+    folder, table = tmp_path / "recordings", tmp_path / "workspaces.json"
+    folder.mkdir()
+    table.write_text(json.dumps({"10.0.0.2": {"id": "0123456789ab", "group": None}}))
+    return Writer(Settings("127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, folder, table, table, Limits()))

@@ -26,7 +26,6 @@ from atelier_recorder.records import call_record
 from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.sessions import Session
-from atelier_recorder.settings import Limits, Settings
 from atelier_recorder.turns import BYTES_EACH, MOST_EACH, Turns
 from support import row
 from test_recorder_formats import exchanged, opened
@@ -72,17 +71,6 @@ PIECES = [
     "api-",
     "a.b-c_",
 ]
-
-
-@pytest.fixture
-def writer(tmp_path: Path) -> writer_module.Writer:
-    (tmp_path / "recordings").mkdir()
-    table = tmp_path / "workspaces.json"
-    table.write_text(json.dumps({"10.0.0.2": {"id": ID}}))
-    settings = Settings(
-        "127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, tmp_path / "recordings", table, table, Limits()
-    )
-    return writer_module.Writer(settings)
 
 
 @pytest.mark.parametrize("piece", PIECES)

@@ -16,7 +16,7 @@ from atelier_recorder.messages import DomainSeen, Exchanged
 from atelier_recorder.pipe import Pipe
 from atelier_recorder.providers import find_provider, parse_providers
 from atelier_recorder.redact import MARK, redact, redact_json_text, redact_text, redact_url, secrets_of
-from atelier_recorder.settings import Limits, Settings, read_settings
+from atelier_recorder.settings import Limits, read_settings
 from atelier_recorder.store import Store, fit
 from atelier_recorder.timestamps import file_name, iso
 from atelier_recorder.workspaces import Workspaces
@@ -278,16 +278,6 @@ def test_a_conversation_fits_its_limit() -> None:
     assert json.loads(data)["truncated"] is True
     many = document(iso(0)) | {"parsed_response": {"tool_calls": [{"name": "x"}] * 10_000}}
     assert json.loads(fit(many, 10_000))["parsed_response"] is None
-
-
-@pytest.fixture
-def writer(tmp_path: Path) -> Writer:
-    write_table(tmp_path / "workspaces.json", **{ADDRESS: ID})
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    table = tmp_path / "workspaces.json"
-    settings = Settings("127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, folder, table, table, Limits())
-    return Writer(settings)
 
 
 def call(*, response: bytes = CHAT.encode(), **more: object) -> Exchanged:
