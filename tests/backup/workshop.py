@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import signal
 import sqlite3
 import ssl
 import subprocess
@@ -23,7 +21,7 @@ from typing import Any
 import docker
 
 from tests.installed import ROOT, Installation
-from tests.module.processes import descendants
+from tests.module.processes import descendants, kill_with_descendants
 
 INSTANCE = "atelier-backup"
 PORT = 18161
@@ -85,15 +83,7 @@ class Backups:
             moment(process.pid) if callable(moment) else time.monotonic() - begun > moment
         ):
             time.sleep(0.02)
-        found: set[int] = set()
-        while new := {process.pid, *descendants(process.pid)} - found:
-            for pid in new:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            found |= new
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_with_descendants(process.pid)
         process.wait(30)
         return ran
 

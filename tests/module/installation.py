@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from atelier.engine.client import _is_image_missing
 from atelier.engine.parsing import IN_USE
 from docker.errors import APIError, NotFound
 
-from tests.module.processes import descendants
+from tests.module.processes import kill_with_descendants
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -311,18 +310,9 @@ class Started:
 
     def kill(self) -> bool:
         """kill -9 for ansible-playbook, its workers and the module: a worker leaves the process group, so all of the
-        session's descendants are looked up. They are stopped first, so that none starts another meanwhile. Returns
-        whether the playbook still ran."""
+        session's descendants are looked up. Returns whether the playbook still ran."""
         ran = self.process.poll() is None
-        found: set[int] = set()
-        while new := {self.process.pid, *descendants(self.process.pid)} - found:
-            for pid in new:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            found |= new
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_with_descendants(self.process.pid)
         self.process.wait(30)
         return ran
 

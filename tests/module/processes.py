@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,19 @@ def descendants(pid: int) -> list[int]:
     with suppress(psutil.NoSuchProcess):
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     return []
+
+
+def kill_with_descendants(root: int) -> None:
+    """kill -9 for a process and all below it. They are stopped first, so that none starts another meanwhile."""
+    found: set[int] = set()
+    while new := {root, *descendants(root)} - found:
+        for pid in new:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        found |= new
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def containerd_below(folder: Path) -> list[int]:
