@@ -11,7 +11,8 @@ description:
     run, images, bridges, firewall, configuration files, a git server that takes Atelier's credentials) with what the
     last complete run noted in C(platform.json) of the state folder. Where all of it is the same, and the boot too,
     there is nothing to do.
-  - Fails, before anything else, if a newer version of Atelier is installed. A complete run notes the version and commit
+  - Fails, before anything else, if a newer version of Atelier is installed, or if machines have workspaces and the
+    inventory does not name them. A complete run notes the version and commit
     of the checkout in C(installed.json) of the state folder.
   - What was noted counts for a day; then everything is looked at again.
   - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
@@ -163,6 +164,7 @@ def _run(module: AnsibleModule) -> dict[str, Any]:
 
 def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
     installation.refuse_newer(site.state_dir)
+    installation.refuse_unnamed_nodes(site.state_dir, site.node_names)
     file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
     left_out: list[str] = []
     last = fingerprints.read_fingerprint(file)

@@ -20,6 +20,7 @@ import pytest
 from atelier.common.models import CONTROLLER, GIB
 from backports import zstd
 
+from tests.installed import front_door
 from tests.planted_secrets import FILES, HOME, MARK, Watcher, archive, canary, files_below, holds
 from tests.waiting import eventually
 
@@ -119,6 +120,14 @@ def test_each_machine_tells_how_it_is(cluster: Cluster) -> None:
         assert node["cpus"] == int(cluster.at(name, "nproc"))
         seen = datetime.fromisoformat(node["lastSeen"]) - asked
         assert abs(seen.total_seconds()) < 30, name
+
+
+def test_an_up_without_the_inventory_is_refused(cluster: Cluster, ann: dict[str, Any]) -> None:
+    """It would make an installation of one machine, whose gateway does not know the nodes' seats."""
+    done = front_door("up", "-e", f"@{cluster.variables}")
+    assert done.returncode != 0
+    assert "the inventory does not name them: alpha, beta." in done.stdout
+    assert cluster.api("GET", path_of(ann))["project"]["status"] == "running"
 
 
 def test_every_operation_on_a_seat_of_a_node(cluster: Cluster, alpha: Machine, ann: dict[str, Any]) -> None:

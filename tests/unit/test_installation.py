@@ -12,10 +12,20 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.common.models import Status
 from atelier.database.migrations import VERSION
 from atelier.host import installation
-from atelier.host.installation import installed, newer_version, note, of_checkout, refuse_newer, report
-from support import open_store, refused
+from atelier.host.installation import (
+    installed,
+    newer_version,
+    note,
+    of_checkout,
+    refuse_newer,
+    refuse_unnamed_nodes,
+    report,
+)
+from support import open_store, order, refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +88,27 @@ def test_a_newer_database_is_refused_also_without_a_note(tmp_path: Path) -> None
     with pytest.raises(AtelierError) as error:
         refuse_newer(tmp_path)
     refused(error, Code.REGISTRY_ERROR, "site.state_dir")
+
+
+def test_an_inventory_that_lacks_machines_with_workspaces_is_refused(tmp_path: Path) -> None:
+    """An ``up`` that does not name the inventory would lose the workspaces of the nodes."""
+    refuse_unnamed_nodes(tmp_path, ["controller"])
+    with open_store(tmp_path) as store:
+        for node in ("controller", "beta", "alpha", "lost"):
+            (row,) = store.reserve([order(node)])
+            store.update(row.id, node=node)
+        store.update(row.id, status=Status.ERROR, error=Message("machine_removed", node="lost"))
+    refuse_unnamed_nodes(tmp_path, ["controller", "alpha", "beta", "gamma"])
+    with pytest.raises(AtelierError) as error:
+        refuse_unnamed_nodes(tmp_path, ["controller", "gamma"])
+    told = refused(error, Code.VALIDATION_ERROR, "site.nodes")
+    assert "does not name them: alpha, beta." in told
+
+
+def test_a_database_of_one_machine_s_version_has_no_other(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
+        db.execute("CREATE TABLE workspaces (id TEXT)")
+    refuse_unnamed_nodes(tmp_path, ["controller"])
 
 
 def test_the_report_names_what_would_change(tmp_path: Path, checkout: Path) -> None:

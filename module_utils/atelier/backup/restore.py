@@ -26,7 +26,7 @@ from ..containers.container import is_unreleased
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
-from ..database.migrations import VERSION
+from ..database.migrations import VERSION, nodes_of
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
 from .manifest import (
@@ -303,10 +303,7 @@ def _check_database(site: Site, copy: Path) -> int:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise newer(f"schema {version}")
-        # Older versions had one machine.
-        if "node" in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
-            nodes = "SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'"
-            check_machines(site, {node for (node,) in db.execute(nodes)})
+        check_machines(site, nodes_of(db))
         rows = db.execute("SELECT proxy_mode, address FROM workspaces").fetchall()
     for mode, address in rows:
         network = site.networks.get(ProxyMode(mode))

@@ -299,6 +299,10 @@ TEXTS = {
     "newer_installation": "Atelier {installed} is installed here (commit {commit}), and this checkout is the older"
     " {version}. Nothing was changed.",
     "newer_installation.remedy": "Use a checkout of {installed} or newer. To go back, see docs/upgrade.md.",
+    "nodes_unnamed": "These machines have workspaces, and the inventory does not name them: {nodes}. Nothing was"
+    " changed.",
+    "nodes_unnamed.remedy": "Name the inventory that has them (-i). Before a machine is deleted from it, node_remove"
+    " takes it out.",
     "names_key_unreadable": "The key for container names cannot be read from {file}: {why}.",
     "names_key_unreadable.remedy": "Restore the file. If it is lost, delete it: the next run creates a new key and"
     " renames the containers.",

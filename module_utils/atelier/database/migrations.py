@@ -227,6 +227,15 @@ def schema_of(db: sqlite3.Connection) -> int:
     return int(version)
 
 
+def nodes_of(db: sqlite3.Connection) -> set[str]:
+    """The machines that have workspaces, besides removed ones, in a file of any version."""
+    # Older versions had one machine.
+    if "node" not in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
+        return set()
+    nodes = "SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'"
+    return {node for (node,) in db.execute(nodes)}
+
+
 def check_schema(version: int) -> None:
     """Raises REGISTRY_ERROR for a version that this code does not know."""
     if version > VERSION:

@@ -11,16 +11,19 @@ import re
 import sqlite3
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
-from ..database.migrations import VERSION, check_schema, schema_of
+from ..database.migrations import VERSION, check_schema, nodes_of, schema_of
+
+T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _FILE = "installed.json"
@@ -92,9 +95,15 @@ def refuse_newer(state_dir: Path) -> None:
     if there is not None and newer_version(state_dir) is not None:
         newer = Message("newer_installation", installed=there.version, commit=there.commit or "-", version=version)
         raise AtelierError(Code.VALIDATION_ERROR, newer, field="version", installed=there.version, version=version)
-    schema = _schema(state_dir)
+    schema = _read_database(state_dir, schema_of)
     if schema is not None:
         check_schema(schema)
+
+
+def refuse_unnamed_nodes(state_dir: Path, named: Iterable[str]) -> None:
+    """Raises VALIDATION_ERROR if a machine with workspaces is not among the ``named``: nobody would reach them."""
+    if unnamed := (_read_database(state_dir, nodes_of) or set()).difference(named):
+        raise invalid("nodes_unnamed", "site.nodes", nodes=", ".join(sorted(unnamed)))
 
 
 def report(state_dir: Path, checkout: Path = CHECKOUT) -> list[str]:
@@ -103,7 +112,7 @@ def report(state_dir: Path, checkout: Path = CHECKOUT) -> list[str]:
     here = of_checkout(checkout)
     lines = [_line("Atelier", here)]
     try:
-        there, schema = installed(state_dir), _schema(state_dir)
+        there, schema = installed(state_dir), _read_database(state_dir, schema_of)
     except PermissionError:
         return [*lines, f"{state_dir} cannot be read: run this as root to see what is installed."]
     if schema is None and there is None:
@@ -172,8 +181,9 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
-def _schema(state_dir: Path) -> int | None:
-    """The database's version; None if there is no database. Raises PermissionError for another user's folder."""
+def _read_database(state_dir: Path, read: Callable[[sqlite3.Connection], T]) -> T | None:
+    """Calls the function with the database, of whatever version; None if there is none. Raises PermissionError for
+    another user's folder."""
     file = state_dir / "registry.sqlite3"
     try:
         file.stat()
@@ -181,7 +191,7 @@ def _schema(state_dir: Path) -> int | None:
         return None
     try:
         with closing(sqlite3.connect(file, timeout=5)) as db:
-            return schema_of(db)
+            return read(db)
     except sqlite3.Error:
         return None  # the code that opens it reports the fault
 
