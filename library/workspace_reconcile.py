@@ -12,7 +12,7 @@ description:
     statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
     volumes.
   - A repair removes only incomplete objects. Containers without a row get one from their labels.
-  - Workspaces that another run is working on are skipped.
+  - Workspaces that another run is working on are skipped. A repair that fails ends no other; the module then fails.
 options:
   repair:
     description: Whether to repair what is found.
@@ -58,7 +58,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
-from ansible.module_utils.atelier.reconcile import find_drift
+from ansible.module_utils.atelier.reconcile import find_drift, repair_all
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -72,10 +72,7 @@ def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
     drift = find_drift(context, **given)
     repaired = repair and not module.check_mode
     if repaired:
-        for difference in drift:
-            difference.repair()
-        # Adopted and removed rows change what the routes should be.
-        context.sync_routes()
+        repair_all(context, drift)
     return {
         "changed": repair and bool(drift),
         "drift": [

@@ -31,6 +31,7 @@ from .containers.snapshots import (
 )
 from .database.job_store import Jobs
 from .database.rows import Batch
+from .engine.docker_errors import is_engine_away
 from .engine.models import Container
 from .gateway.haproxy import wrong_routes
 from .git.client import open_forge, seats_of
@@ -101,6 +102,23 @@ class Drift:
     subject: str
     message: Message
     repair: Callable[[], object]
+
+
+def repair_all(context: Context, drift: Sequence[Drift]) -> None:
+    """Makes the repairs. One that fails, as when another run has begun to work on its workspace, ends no other; the
+    first error is raised afterwards. Raises SERVICE_UNAVAILABLE at once."""
+    errors: list[AtelierError] = []
+    for difference in drift:
+        try:
+            difference.repair()
+        except AtelierError as error:
+            if is_engine_away(error):
+                raise
+            errors.append(error)
+    # Adopted and removed rows change what the routes should be.
+    context.sync_routes()
+    if errors:
+        raise errors[0]
 
 
 def find_drift(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
-from atelier.reconcile import Kind, _image_registry, _misplaced_checkpoints, _past
+from atelier.reconcile import Drift, Kind, _image_registry, _misplaced_checkpoints, _past, repair_all
 from atelier.workshop.collect import collect
 from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workshop.removal import remove_collected
@@ -354,6 +355,22 @@ def test_what_is_made_during_a_repair_is_no_leftover(installed: Installation) ->
     installed.store.delete(row.id)
     assert repair() == [kept, taken.tag, taken.tag]
     assert not (alpha.images or installed.registry or alpha.containers)
+
+
+@pytest.mark.parametrize(("node", "repaired"), [("alpha", ["second"]), ("", [])])
+def test_a_repair_that_fails_ends_no_other(installed: Installation, node: str, repaired: list[str]) -> None:
+    """Unless the controller's Docker is away, which would fail them all."""
+    made: list[str] = []
+
+    def fail() -> None:
+        raise Place("tcp://198.51.100.7:2376", node).unreachable("ConnectionError")
+
+    message = Message("drift.node_lists", node="alpha")
+    first = Drift(Kind.NODE_LISTS, "first", message, fail)
+    second = Drift(Kind.NODE_LISTS, "second", message, partial(made.append, "second"))
+    with pytest.raises(AtelierError):
+        repair_all(installed.context, [first, second])
+    assert made == repaired
 
 
 def test_a_checkpoint_that_a_reset_needs_stays_on_its_machine(installed: Installation) -> None:
