@@ -32,6 +32,7 @@ def answers() -> bool:
 
 def stop(number: signal.Signals = signal.SIGTERM) -> None:
     pid = int(PIDFILE.read_text())
+    assert Path(f"/proc/{pid}/comm").read_text() == "dockerd\n"
     os.kill(pid, number)
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "dockerd ends")
 
@@ -129,6 +130,17 @@ def test_one_that_was_asked_to_end_stays_away() -> None:
     subprocess.run([FOLDER / "bin/start-dockerd", "unsupervise"], check=True)
     eventually(lambda: not supervisors(), "no supervisor runs")
     assert answers()
+
+
+def test_a_supervisor_that_is_ended_as_soon_as_it_is_started_is_gone() -> None:
+    for _ in range(20):
+        assert start().returncode == 0
+        subprocess.run([FOLDER / "bin/start-dockerd", "unsupervise"], check=True)
+    # One that was left would be the second.
+    assert start().returncode == 0
+    the_supervisor()
+    subprocess.run([FOLDER / "bin/start-dockerd", "unsupervise"], check=True)
+    eventually(lambda: not supervisors(), "no supervisor runs")
 
 
 def test_it_is_started_at_boot() -> None:
