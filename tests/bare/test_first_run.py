@@ -261,7 +261,8 @@ def test_with_a_registry_nothing_is_built(machine: Container) -> None:
     said = _run(machine, f"{CHECKOUT}/atelier up -e atelier_images_from={REGISTRY}")
 
     print(next(line for line in said.splitlines() if line.startswith("Done")))
-    assert _run(machine, "docker builder prune --all --force").splitlines()[-1].split() == ["Total:", "0B"]
+    # Docker 20.10 and later ones say it in other words.
+    assert _run(machine, "docker builder prune --all --force").split()[-1] == "0B"
     assert REGISTRY not in _run(machine, "docker images --format '{{.Repository}}'")
     seats = csv.DictReader(io.StringIO(_run(machine, "cat /var/lib/atelier/workshop-workshop.csv")))
     for seat in seats:
