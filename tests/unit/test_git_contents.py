@@ -169,6 +169,9 @@ def test_what_a_git_may_have() -> None:
     # A hook has a git's memory: where it cannot read on, the program does not keep it beyond its time.
     with pytest.raises(MemoryError):
         run_bounded(["yes"], environment, seconds=0.1, limit=2**60)
+    # And one that closes its output, or that nobody can begin to read, ends at its time, too.
+    silent = ["sh", "-c", "exec >&- 2>&-; exec sleep 9"]
+    assert "took longer" in str(run_bounded(silent, environment, seconds=0.1, limit=9)[0])
     hungry = ["python3", "-c", "bytearray(2**30)"]
     assert run_bounded(limited(hungry, 300 * MIB), environment, seconds=9, limit=9)[0] == ""
 

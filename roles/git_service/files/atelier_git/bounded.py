@@ -54,6 +54,8 @@ def run_bounded(
                     process.kill()
                 error = first_errors.result()
         finally:
+            # The program may have closed its output, or nobody reads it, and still run.
+            process.wait()
             clock.cancel()
     if late.is_set():
         return f"{command[0]} took longer than {seconds:g} seconds", b"", error
