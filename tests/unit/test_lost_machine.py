@@ -18,6 +18,7 @@ from atelier.common.messages import Message, as_message, id_of
 from atelier.common.models import CONTROLLER, GIB, Node, Site, Status, Workspace
 from atelier.containers import distribution, snapshots
 from atelier.containers.container import seat_spec
+from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.placement import Machine
@@ -749,17 +750,23 @@ def test_a_move_that_waited_for_another_to_the_same_machine_changes_nothing(
 def test_a_drain_leaves_alone_what_others_move_or_remove_meanwhile(
     movable: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two, three = (movable.seat(name) for name in ("one", "two", "three"))
+    one, two, three, four = (movable.seat(name) for name in ("one", "two", "three", "four"))
     for row in (one, two):
         in_container(movable, row)
     found = moves.target_of
 
     def find_after_the_others(*_: Any) -> str:
-        monkeypatch.setattr(moves, "target_of", found)
+        monkeypatch.setattr(moves, "target_of", remove_before_the_lock)
         for row in (one, two):
             assert move(movable.context, id=row.id, name=None, to="beta").changed
         movable.store.delete(three.id)
         return CONTROLLER
+
+    def remove_before_the_lock(context: Context, row: Workspace, to: str | None) -> str:
+        if row.id == four.id:
+            movable.store.delete(four.id)
+            return CONTROLLER
+        return found(context, row, to)
 
     monkeypatch.setattr(moves, "target_of", find_after_the_others)
     monkeypatch.setattr(moves, "set_availability", lambda *_, **__: True)

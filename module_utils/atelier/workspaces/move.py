@@ -166,5 +166,6 @@ def drain(context: Context, node: str, *, check_mode: bool = False) -> tuple[boo
                 moved = move(context, id=row.id, name=None, away_from=node)
             seats.append(MovedSeat(row.id, row.name, str(moved.after["node"])))
         except AtelierError as error:
-            seats.append(MovedSeat(row.id, row.name, node, error.sentence))
+            if error.code is not Code.PROJECT_NOT_FOUND:  # removed while this waited for its lock
+                seats.append(MovedSeat(row.id, row.name, node, error.sentence))
     return changed or bool(rows), seats
