@@ -46,7 +46,12 @@ from .workspaces.checkpoints import (
     stored_checkpoints,
 )
 from .workspaces.import_container import row_from_container
-from .workspaces.kept_containers import interrupted_resets, restore_previous_container, stale_containers
+from .workspaces.kept_containers import (
+    interrupted_resets,
+    is_of_interrupted_reset,
+    restore_previous_container,
+    stale_containers,
+)
 from .workspaces.views import containers_by_id
 
 _Busy = Callable[[Workspace], bool]
@@ -228,7 +233,9 @@ def _past(
 
     def remove(name: str, id: str, over: bool) -> None:
         with _locked(context, id) as row:
-            if over or row is None:
+            # The seat gets its container back by both, where the repair of its interrupted reset has failed.
+            needed = row is not None and row.node == context.node and is_of_interrupted_reset(context, name)
+            if (over or row is None) and not needed:
                 remove_container(context, name)
 
     containers = [

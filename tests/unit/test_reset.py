@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.models import Container, File, Image, SeatSpec
-from atelier.reconcile import _interrupted_resets
+from atelier.reconcile import _interrupted_resets, _past
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
 from atelier.workspaces.reset import reset
 from support import container, context, open_store, order, site
@@ -56,6 +57,8 @@ class Engine:
         self.containers[name] = "exited"
 
     def rename(self, old: str, new: str) -> None:
+        if self._broken == "rename":
+            raise AtelierError(Code.ENGINE_ERROR, as_message("It is not renamed."))
         self.containers[new] = self.containers.pop(old)
 
     def remove(self, name: str) -> None:
@@ -124,6 +127,32 @@ def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, m
         drift.repair()
         assert engine.containers == {name if moved_back else kept: "exited", f"{name}-new": "created"}
         assert store.get(id=row.id).status is (Status.STOPPED if moved_back else Status.RUNNING)
+
+
+@pytest.mark.parametrize("broken", ["", "rename"])
+def test_a_repair_that_could_not_give_a_seat_its_container_back_leaves_it_and_its_mark(
+    tmp_path: Path, broken: str
+) -> None:
+    """Without the new container the old one would count as replaced, and without the old one the files were lost."""
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+        kept = f"{name}-kept-20260101t000000000000z"
+        engine = Engine(kept, "exited", broken)
+        engine.containers[f"{name}-new"] = "created"
+        engine.labels |= dict.fromkeys((name, kept, f"{name}-new"), row.id)
+        here, rows = context(made, store, engine).on(), {row.id: store.get(id=row.id)}
+        repairs = [
+            *_interrupted_resets(here, rows, lambda _: False),
+            *_past(here, rows, {row.id}, 0, lambda _: False),
+        ]
+        assert len(repairs) == 3
+        for drift in repairs:
+            with suppress(AtelierError):
+                drift.repair()
+        assert list(engine.containers) == ([kept, f"{name}-new"] if broken else [name])
 
 
 def test_a_container_that_was_removed_by_hand_is_not_replaced_by_the_kept_one(tmp_path: Path) -> None:

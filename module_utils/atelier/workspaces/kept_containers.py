@@ -75,6 +75,12 @@ def _previous(name: str, names: Collection[str]) -> str | None:
     return kept[-1] if kept and name not in names and name + NEW_SUFFIX in names else None
 
 
+def is_of_interrupted_reset(context: NodeContext, name: str) -> bool:
+    """Whether it is a container of a seat whose reset or upgrade was killed between its two renames."""
+    kept = _KEPT.fullmatch(name)
+    return _previous(kept["name"] if kept else name.removesuffix(NEW_SUFFIX), _names(context)) is not None
+
+
 def restore_previous_container(context: NodeContext, row: Workspace) -> None:
     """Gives ``previous_container`` its name again. The caller holds the seat's lock."""
     if former := previous_container(context, row.id):
