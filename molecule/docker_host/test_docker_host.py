@@ -95,7 +95,7 @@ def supervisors() -> list[int]:
 
 
 def the_supervisor() -> int:
-    """Its process id. For an instant there may be a second one, which ends as soon as it sees the first."""
+    """Its process id."""
     (one,) = eventually(lambda: found if len(found := supervisors()) == 1 else None, "one supervisor runs")
     return int(one)
 
