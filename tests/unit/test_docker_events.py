@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
+from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Node, Site, Status, StopReason
+from atelier.containers.container import is_unreleased, release_failed
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.placement import Machine
 from atelier.engine.models import Container, Event
@@ -155,6 +157,28 @@ def test_a_stop_that_ends_after_docker_s_answer_is_not_undone(tmp_path: Path, in
         assert wanted_up(store) == set()
         present = store.get(id=row.id)
         assert (present.status, present.stop_reason) == (Status.STOPPED, StopReason.IDLE)
+
+
+def test_a_release_that_fails_after_docker_s_answer_is_not_undone(tmp_path: Path) -> None:
+    """The seat had crashed before, and runs again by that answer; but it may have the former participant's work."""
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("seat")])
+        store.update(row.id, status=Status.ERROR, error=Message("container_ends"))
+
+        class Running(Docker):
+            def inspect(self, id: str) -> Container | None:
+                release_failed(store, row.id, "It does not stop.")
+                return container("running")
+
+        api = Running({"atelier.workspace": row.id, "name": made.container_name(row.id)}, ["start"])
+        watcher = Watcher(made, store, Locks(tmp_path))
+        with pytest.raises(AtelierError, match="ended"):
+            follow(watcher, api)
+        assert is_unreleased(store.get(id=row.id))
+        store.update(row.id, error=Message("container_ends"))
+        watcher.look_at(CONTROLLER, row.id, "c", container("running"), watcher.row(row.id))
+        assert store.get(id=row.id).status is Status.RUNNING
 
 
 def two_machines(folder: Path) -> Site:

@@ -195,8 +195,8 @@ class WorkspaceStore:
         becomes wanted; a stopped one keeps its intent."""
         self.write(
             "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
-            " stop_reason = iif(?1 = 'running', NULL, stop_reason) WHERE id = ?3 AND status = ?4",
-            *(status, error, seen.id, seen.status),
+            " stop_reason = iif(?1 = 'running', NULL, stop_reason) WHERE id = ?3 AND status = ?4 AND error IS ?5",
+            *(status, error, seen.id, seen.status, seen.error),
         )
 
     def claim_running_slot(
