@@ -251,6 +251,29 @@ def test_a_snapshot_is_taken_where_a_move_brought_its_source(
         assert taken.result() == ("beta", "beta")
 
 
+def test_a_snapshot_is_used_on_the_machine_that_has_it(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = installed.seat("one")
+    seat = installed.seat("one 1", cloned_from=base.id)
+    in_container(installed, base)
+    beta, name = installed.machines.all["beta"], "test/snapshot:1"
+
+    @contextmanager
+    def after_the_move(_: Any, row: Workspace, run: str) -> Iterator[tuple[Context, Image]]:
+        installed.store.update(row.id, node="beta")
+        beta.images[name] = "sha256:1"
+        yield installed.context.on("beta"), Image("sha256:1", [name], (), {})
+
+    for module in (checkpoints, resets):
+        monkeypatch.setattr(module, "snapshot", after_the_move)
+    with origin_of(installed.context.on("alpha"), seat, None, None) as (origin, image):
+        assert (origin, image) == ("base", f"{REGISTRY}/{name}")
+    installed.store.update(base.id, node="alpha")
+    (taken,) = take_checkpoint(installed.context, id=base.id, name=None).checkpoints
+    assert taken.tag in beta.images and taken.tag not in installed.machines.all["alpha"].images
+
+
 def test_resets_side_by_side_fetch_one_checkpoint(installed: Installation) -> None:
     """The seats are on one machine, and their base is on another."""
     row = installed.seat("one")
