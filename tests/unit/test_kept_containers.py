@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from atelier.common.errors import AtelierError, Code
@@ -65,36 +64,50 @@ def test_a_damaged_file_keeps_everything_longer(tmp_path: Path, machine: Machine
     assert kept_longer(tmp_path, {A}, 1) == {A}
 
 
+class Docker:
+    """Refuses to remove the container that is ``stuck``."""
+
+    def __init__(self, *names: str, stuck: str = "") -> None:
+        self.names = {name: name[5] * 12 for name in names}
+        self.stuck, self.silent = stuck, False
+
+    def container_names(self, label: str) -> dict[str, str]:
+        if self.silent:
+            raise AtelierError(Code.ENGINE_ERROR, as_message("The machine hangs."))
+        return dict(self.names)
+
+    def inspect(self, name: str) -> Container:
+        return container("exited", name=name)
+
+    def remove(self, name: str) -> None:
+        if name == self.stuck:
+            raise AtelierError(Code.ENGINE_ERROR, as_message("device or resource busy"))
+        del self.names[name]
+
+    def image(self, id: str) -> None:
+        return None
+
+
 def test_what_cannot_be_removed_fails_no_reset_of_another_seat(tmp_path: Path, machine: Machine) -> None:
-    class Docker:
-        silent = False
-        names: ClassVar = {A: "a" * 12, B: "b" * 12}
-
-        def container_names(self, label: str) -> dict[str, str]:
-            if self.silent:
-                raise AtelierError(Code.ENGINE_ERROR, as_message("The machine hangs."))
-            return self.names
-
-        def inspect(self, name: str) -> Container:
-            return container("exited", name=name)
-
-        def remove(self, name: str) -> None:
-            if name == A:
-                raise AtelierError(Code.ENGINE_ERROR, as_message("device or resource busy"))
-            del self.names[name]
-
-        def image(self, id: str) -> None:
-            return None
-
     note_kept(tmp_path, {A, B})
     machine.up += 3600
-    docker = Docker()
+    docker = Docker(A, B, stuck=A)
     with open_store(tmp_path) as store:
         installed = context(site(tmp_path), store, docker)
         remove_expired(installed, 1)
         assert list(docker.names) == [A]
         docker.silent = True
         remove_expired(installed, 1)
+
+
+def test_what_an_interrupted_reset_kept_is_the_seat_s_own_for_any_time(tmp_path: Path, machine: Machine) -> None:
+    """The seat gets it back when it is started, or by a repair."""
+    note_kept(tmp_path, {A, B})
+    machine.up += 3600
+    docker = Docker(A, "test-a-new", B, "test-b")
+    with open_store(tmp_path) as store:
+        remove_expired(context(site(tmp_path), store, docker), 1)
+    assert list(docker.names) == [A, "test-a-new", "test-b"]
 
 
 def test_a_stamp_is_newer_than_all_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,8 @@ def remove_expired(context: Context, keep_hours: float) -> None:
         for here, names in found:
             for name in sorted(past.intersection(names)):
                 with suppress(AtelierError):
-                    remove_container(here, name)
+                    if not is_of_interrupted_reset(here, name):
+                        remove_container(here, name)
         note_kept(context.site.state_dir, kept)
 
 
