@@ -42,6 +42,7 @@ from .workspaces.checkpoints import (
     all_checkpoints,
     drop_checkpoint,
     kept,
+    leave_checkpoint,
     push_checkpoint,
     stored_checkpoints,
 )
@@ -324,12 +325,6 @@ def _misplaced_checkpoints(
     here: NodeContext, stored: Sequence[Checkpoint], rows: Mapping[str, Workspace], busy: _Busy
 ) -> list[Drift]:
     """Checkpoints of this machine that the registry lacks, and those of workspaces that have left it."""
-
-    def remove(checkpoint: Checkpoint) -> None:
-        # A reset of one of its seats here, under way since, makes the seat's container from it.
-        if not any(busy(seat) for seat in here.store.all(here.node) if seat.cloned_from == checkpoint.workspace_id):
-            here.engine.remove_image(checkpoint.tag, force=True)
-
     found: list[Drift] = []
     local = all_checkpoints(here)
     for checkpoint in local:
@@ -343,7 +338,8 @@ def _misplaced_checkpoints(
             found.append(Drift(Kind.UNSTORED_CHECKPOINT, checkpoint.tag, message, push))
         elif row.node != here.node:
             message = Message("drift.checkpoint_elsewhere", name=row.name, tag=checkpoint.tag, node=row.node)
-            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, partial(remove, checkpoint)))
+            leave = partial(leave_checkpoint, here, checkpoint)
+            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, leave))
     return found
 
 

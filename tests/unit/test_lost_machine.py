@@ -404,12 +404,11 @@ def test_a_checkpoint_that_a_reset_needs_stays_on_its_machine(installed: Install
     (taken,) = take_checkpoint(installed.context, id=base.id, name=None).checkpoints
     installed.store.update(base.id, node="beta")
     here, rows = installed.context.on("alpha"), {row.id: row for row in installed.store.all()}
-    under_way: set[str] = set()
-    (found,) = _misplaced_checkpoints(here, [taken], rows, lambda row: row.id in under_way)
-    under_way.add(seat.id)
-    found.repair()
+    (found,) = _misplaced_checkpoints(here, [taken], rows, lambda _: False)
+    with here.locks.workspace(seat.id, 0):
+        found.repair()
+        leave_checkpoints(here, base.id)
     assert list(installed.machines.all["alpha"].images) == [taken.tag]
-    under_way.clear()
     found.repair()
     assert not installed.machines.all["alpha"].images
 

@@ -220,7 +220,15 @@ def leave_checkpoints(context: NodeContext, workspace_id: str) -> None:
     present = stored_checkpoints(context.site)
     for checkpoint in checkpoints_of(context, workspace_id):
         if checkpoint in present:
-            context.engine.remove_image(checkpoint.tag, force=True)
+            leave_checkpoint(context, checkpoint)
+
+
+def leave_checkpoint(context: NodeContext, checkpoint: Checkpoint) -> None:
+    """Removes one from this machine, unless a run works on a clone of its workspace here: a reset makes the clone's
+    container from it. ``reconcile`` removes it later."""
+    seats = (row for row in context.store.all(context.node) if row.cloned_from == checkpoint.workspace_id)
+    if all(context.locks.workspace_free(seat.id) for seat in seats):
+        context.engine.remove_image(checkpoint.tag, force=True)
 
 
 def drop_checkpoint(context: NodeContext, checkpoint: Checkpoint) -> None:
