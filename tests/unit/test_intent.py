@@ -46,6 +46,14 @@ def test_what_an_outage_stopped_is_still_wanted(store: WorkspaceStore, seat: str
     assert wanted_up(store) == {seat}
 
 
+@pytest.mark.parametrize("error", ["A sentence of 0.1.0.", '{"id": "of_another_version", "params": {"why": "x"}}'])
+def test_a_seat_with_another_version_s_error_runs_again(store: WorkspaceStore, seat: str, error: str) -> None:
+    with store.transaction() as db:
+        db.execute("UPDATE workspaces SET status = 'error', error = ?", (error,))
+    store.observe(store.get(id=seat), Status.RUNNING, None)
+    assert store.get(id=seat).status is Status.RUNNING
+
+
 def test_what_was_stopped_on_purpose_is_not_wanted_until_it_is_started(store: WorkspaceStore, seat: str) -> None:
     stopped_on_purpose(store, seat)
     assert wanted_up(store) == set()

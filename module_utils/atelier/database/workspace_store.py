@@ -193,11 +193,15 @@ class WorkspaceStore:
     def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
         """Sets a row's observed status, unless it was changed since it was read. A workspace started by other means
         becomes wanted; a stopped one keeps its intent."""
-        self.write(
+        change = (
             "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
-            " stop_reason = iif(?1 = 'running', NULL, stop_reason) WHERE id = ?3 AND status = ?4 AND error IS ?5",
-            *(status, error, seen.id, seen.status, seen.error),
+            " stop_reason = iif(?1 = 'running', NULL, stop_reason) WHERE id = ?3"
         )
+        with self.transaction() as db:
+            present = self.find(id=seen.id)
+            # As they are read: an error of another version may be stored in other words.
+            if present is not None and (present.status, present.error) == (seen.status, seen.error):
+                db.execute(change, (status, error, seen.id))
 
     def claim_running_slot(
         self,
