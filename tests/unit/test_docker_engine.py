@@ -129,7 +129,7 @@ def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
 
 
 class OtherRemoves(Docker):
-    """Refuses ``refusals`` times to remove a container, because somebody else's removal of it has not ended."""
+    """Refuses ``refusals`` times to remove a container, because another run's removal of it has not ended."""
 
     refusals: int
 

@@ -221,16 +221,12 @@ class Engine:
     def remove(self, container: str) -> None:
         """Removes the container, running or not, if it exists. Returns when it is gone, also if another run removes it
         at the same time."""
-        deadline = time.monotonic() + _REMOVAL_SECONDS
-        while True:
-            try:
-                with self._translated(Message("do.remove", container=container), absent=_is_missing):
-                    self._api.remove_container(container, force=True, v=True)
-                return
-            except AtelierError as error:
-                if time.monotonic() > deadline or "already in progress" not in str(error.__cause__):
-                    raise
-            time.sleep(_REMOVAL_WAIT)
+
+        def remove() -> None:
+            with self._translated(Message("do.remove", container=container), absent=_is_missing):
+                self._api.remove_container(container, force=True, v=True)
+
+        _repeat_while(remove, "already in progress", _REMOVAL_SECONDS, _REMOVAL_WAIT)
 
     def rename(self, container: str, name: str) -> None:
         with self._translated(Message("do.rename", container=container)):
@@ -238,16 +234,12 @@ class Engine:
 
     def pause(self, container: str) -> None:
         """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked several times."""
-        deadline = time.monotonic() + _FREEZE_SECONDS
-        while True:
-            try:
-                with self._translated(Message("do.pause", container=container)):
-                    self._quick.pause(container)
-                return
-            except AtelierError as error:
-                if time.monotonic() > deadline or "unable to freeze" not in str(error.__cause__):
-                    raise
-            time.sleep(_FREEZE_WAIT)
+
+        def pause() -> None:
+            with self._translated(Message("do.pause", container=container)):
+                self._quick.pause(container)
+
+        _repeat_while(pause, "unable to freeze", _FREEZE_SECONDS, _FREEZE_WAIT)
 
     def unpause(self, container: str) -> None:
         with self._translated(Message("do.unpause", container=container)):
@@ -616,6 +608,20 @@ class Engine:
             self._quick.remove_volume(volume)
             return True
         return False
+
+
+def _repeat_while(ask: Callable[[], None], refusal: str, seconds: float, wait: float) -> None:
+    """Asks Docker again, every ``wait`` seconds, while it refuses with these words; raises its refusal after
+    ``seconds``, and any other error at once."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask()
+            return
+        except AtelierError as error:
+            if time.monotonic() > deadline or refusal not in str(error.__cause__):
+                raise
+        time.sleep(wait)
 
 
 def _is_missing(error: APIError) -> bool:
