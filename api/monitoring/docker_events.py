@@ -141,7 +141,7 @@ class Watcher:
             here = {id: container for id, container in found.items() if nodes.get(id, node) == node}
             self._nodes[node].seen, self.seen = here, others | here
         for row in rows:
-            if row.id in ids:
+            if nodes.get(row.id) == node:
                 self._correct(row)
 
     def look_at(
