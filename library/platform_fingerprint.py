@@ -12,8 +12,8 @@ description:
     last complete run noted in C(platform.json) of the state folder. Where all of it is the same, and the boot too,
     there is nothing to do.
   - Fails, before anything else, if a newer version of Atelier is installed, or if machines have workspaces and the
-    inventory does not name them. A complete run notes the version and commit
-    of the checkout in C(installed.json) of the state folder.
+    inventory does not name them. A complete run notes the version and commit of the checkout in C(installed.json) of
+    the state folder.
   - What was noted counts for a day; then everything is looked at again.
   - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
     complete one. Nothing of the platform is changed.

@@ -106,6 +106,15 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
 
 
+def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:
+    """The kept container's name, and a Docker after such a reset of the seat with that container name and id."""
+    kept = f"{name}-kept-20260101t000000000000z"
+    engine = Engine(kept, "exited", broken)
+    engine.containers[f"{name}-new"] = "created"
+    engine.labels |= {kept: id, f"{name}-new": id}
+    return kept, engine
+
+
 @pytest.mark.parametrize("moved_back", [True, False])
 def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, moved_back: bool) -> None:
     made = site(tmp_path)
@@ -113,10 +122,7 @@ def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, m
         (row,) = store.reserve([order("Seat")])
         store.update(row.id, status=Status.RUNNING)
         name = made.container_name(row.id)
-        kept = f"{name}-kept-20260101t000000000000z"
-        engine = Engine(kept, "exited", "")
-        engine.containers[f"{name}-new"] = "created"
-        engine.labels |= {kept: row.id, f"{name}-new": row.id}
+        kept, engine = killed_between_its_renames(name, row.id)
         here = context(made, store, engine).on()
         (drift,) = _interrupted_resets(here, {row.id: store.get(id=row.id)}, lambda _: False)
         store.update(row.id, node="alpha")
@@ -139,10 +145,8 @@ def test_a_repair_that_could_not_give_a_seat_its_container_back_leaves_it_and_it
         (row,) = store.reserve([order("Seat")])
         store.update(row.id, status=Status.RUNNING)
         name = made.container_name(row.id)
-        kept = f"{name}-kept-20260101t000000000000z"
-        engine = Engine(kept, "exited", broken)
-        engine.containers[f"{name}-new"] = "created"
-        engine.labels |= dict.fromkeys((name, kept, f"{name}-new"), row.id)
+        kept, engine = killed_between_its_renames(name, row.id, broken)
+        engine.labels[name] = row.id
         here, rows = context(made, store, engine).on(), {row.id: store.get(id=row.id)}
         repairs = [
             *_interrupted_resets(here, rows, lambda _: False),
