@@ -37,18 +37,13 @@ provider:
   sample: rfc2136
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module
 from ansible.module_utils.atelier.gateway.dns_providers import check_provider
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _check)
-
-
-def _check(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     provider = module.params["provider"]
     check_provider(provider, module.params["variables"])
     return {"changed": False, "provider": provider}

@@ -69,20 +69,15 @@ forgotten:
 """
 
 from dataclasses import asdict
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.backup.create import back_up, failures_noted
 from ansible.module_utils.atelier.backup.restic import source_of
 from ansible.module_utils.atelier.containers.context import open_context
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _back_up)
-
-
-def _back_up(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     given = module.params
     site, timeout, progress = parse_site(given["site"]), given["ready_timeout"], progress_reporter()
     # Also when Docker does not answer.

@@ -77,22 +77,18 @@ missing:
 """
 
 from dataclasses import asdict
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.backup.restic import source_of
 from ansible.module_utils.atelier.backup.restore import fetch_backup, place_backup, restore_seats
 from ansible.module_utils.atelier.containers.context import open_context
 from ansible.module_utils.atelier.host.installation import newer_version
-from ansible.module_utils.basic import AnsibleModule
+
+_NEEDED = ("repository", "key_file")
 
 
-def main() -> None:
-    needed = ("repository", "key_file")
-    run(DOCUMENTATION, _restore, required_if=[("state", state, needed) for state in ("fetched", "present")])
-
-
-def _restore(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION, required_if=[("state", state, _NEEDED) for state in ("fetched", "present")])
+def main(module: AnsibleModule) -> Result:
     given, progress = module.params, progress_reporter()
     site = parse_site(given["site"])
     if given["state"] == "placed":

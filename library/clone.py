@@ -95,20 +95,14 @@ source:
 """
 
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _clone, required_one_of=[("source", "source_id")])
-
-
-def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION, required_one_of=[("source", "source_id")])
+def main(module: AnsibleModule, context: Context) -> Result:
     given = own_options(module)
     csv = given.pop("seats_csv")
     sheet = CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None

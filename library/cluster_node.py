@@ -63,20 +63,14 @@ answers:
 """
 
 from dataclasses import asdict
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.workspaces.lost_machine import remove_machine
 from ansible.module_utils.atelier.workspaces.move import MovedSeat, drain, set_availability
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _apply)
-
-
-def _apply(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
     name, state = module.params["name"], module.params["state"]
     seats: list[MovedSeat] = []
     if state == "drained":

@@ -86,19 +86,14 @@ branches:
 """
 
 from dataclasses import asdict
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, parse_site, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, own_options, parse_site
 from ansible.module_utils.atelier.git.client import open_forge
 from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply_repository, check_repository
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _apply)
-
-
-def _apply(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     given = own_options(module)
     present, if_taken = given.pop("state") == "present", IfTaken(given.pop("if_taken"))
     desired = RepositorySpec(present=present, if_taken=if_taken, branches=tuple(given.pop("branches")), **given)

@@ -42,19 +42,14 @@ problem:
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.gateway.acme import is_due, renew
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _renew)
-
-
-def _renew(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     site, now = parse_site(module.params["site"]), datetime.now(UTC)
     if module.check_mode:
         return {"changed": is_due(site.state_dir, now), "expires": None, "problem": None}

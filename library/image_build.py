@@ -82,9 +82,8 @@ name:
 """
 
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import progress_reporter, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, progress_reporter
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
@@ -92,14 +91,10 @@ from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.atelier.engine.docker_errors import is_engine_away
 from ansible.module_utils.atelier.engine.models import ImageBuild
 from ansible.module_utils.atelier.engine.ready_made import pull_ready_made
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _build)
-
-
-def _build(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     given = module.params
     engine = Engine(given["engine_url"])
     before = engine.image(given["name"])

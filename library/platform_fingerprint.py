@@ -141,28 +141,23 @@ summary:
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.models import Site
 from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.atelier.host import installation
 from ansible.module_utils.atelier.host import platform_fingerprint as fingerprints
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _run)
-
-
-def _run(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     # Refuse impossible settings here, before anything is created.
     site = parse_site(module.params["site"])
     return _compare(module, site) if module.params["state"] == "compare" else _record(module, site)
 
 
-def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
+def _compare(module: AnsibleModule, site: Site) -> Result:
     installation.refuse_newer(site.state_dir)
     installation.refuse_unnamed_nodes(site.state_dir, site.node_names)
     file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
@@ -187,7 +182,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
     return answer | {"unchanged": False} | told
 
 
-def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
+def _record(module: AnsibleModule, site: Site) -> Result:
     if not module.check_mode:
         # A machine that failed is set up, and reported, by every run until one succeeds.
         if {node.name for node in site.nodes} <= module.params["look_at"]["machines"].keys():

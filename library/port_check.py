@@ -48,18 +48,13 @@ port:
 """
 
 from ipaddress import ip_network
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module
 from ansible.module_utils.atelier.host import ports
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _check)
-
-
-def _check(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     port: int = module.params["port"]
     addresses = [str(ip_network(subnet)[1]) for subnet in module.params["subnets"]]
     found = ports.holders(port, module.params["own_containers"], addresses=addresses)

@@ -67,9 +67,7 @@ document:
   type: str
 """
 
-from typing import Any
-
-from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site
 from ansible.module_utils.atelier.containers.engines import Engines
 from ansible.module_utils.atelier.containers.node_lists import PATIENCE_SECONDS
 from ansible.module_utils.atelier.database.workspace_store import WorkspaceStore
@@ -78,11 +76,9 @@ from ansible.module_utils.atelier.recordings.folders import recorded_anywhere
 from ansible.module_utils.atelier.recordings.report import check_recorded, report
 
 
-def main() -> None:
-    run(DOCUMENTATION, lambda module: _read(module.params), required_one_of=[("name", "id")])
-
-
-def _read(params: dict[str, Any]) -> dict[str, Any]:
+@as_module(DOCUMENTATION, required_one_of=[("name", "id")])
+def main(module: AnsibleModule) -> Result:
+    params = module.params
     site = parse_site(params["site"])
     categories = read_categories(params["categories"], git_host=params["git_host"])
     with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=False) as store:

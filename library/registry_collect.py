@@ -28,19 +28,13 @@ collected:
   type: bool
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.containers.distribution import collect_garbage, has_garbage
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _collect)
-
-
-def _collect(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
     had = has_garbage(context.site)
     collected = bool(context.site.nodes) and not module.check_mode and collect_garbage(context)
     return {"changed": had and (collected or module.check_mode), "collected": collected}

@@ -75,9 +75,8 @@ nodes_behind:
 """
 
 from functools import cache
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.common.models import Site
@@ -89,14 +88,10 @@ from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.egress.squid import Squid
 from ansible.module_utils.atelier.egress.whitelist import WhitelistMode, normalise
 from ansible.module_utils.atelier.engine.client import Engine
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _change)
-
-
-def _change(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     given = module.params
     site, wait, group = parse_site(given["site"]), given["ready_timeout"], given["group"]
     entries, state = normalise(given["domains"]), WhitelistMode(given["state"])

@@ -89,23 +89,18 @@ internal_destinations:
 """
 
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module
 from ansible.module_utils.atelier.common.egress_modes import PROXIED_MODES
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.host import subnets
-from ansible.module_utils.basic import AnsibleModule
 
 # The second holds what a systemd-resolved asks that the first points to.
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
-def main() -> None:
-    run(DOCUMENTATION, _check)
-
-
-def _check(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
     subnets.check_subnets([subnets.Wanted(**network) for network in module.params["networks"]], routes)
     subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])

@@ -40,20 +40,15 @@ summary:
   sample: "Built: nodejs-react."
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.containers.template_images import TemplateImages, template_folders
 from ansible.module_utils.atelier.engine.client import Engine
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run(DOCUMENTATION, _refresh)
-
-
-def _refresh(module: AnsibleModule) -> dict[str, Any]:
+@as_module(DOCUMENTATION)
+def main(module: AnsibleModule) -> Result:
     site = parse_site(module.params["site"])
     # The first installation of a machine has no state folder at this point.
     site.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -46,19 +46,13 @@ checks:
   elements: dict
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.workshop.rehearsal import rehearse
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _rehearse, required_one_of=[("source", "source_id")])
-
-
-def _rehearse(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION, required_one_of=[("source", "source_id")])
+def main(module: AnsibleModule, context: Context) -> Result:
     given = module.params
     verdict = rehearse(context, source_id=given["source_id"], source_name=given["source"], seats=given["seats"])
     # All that it made is gone again.

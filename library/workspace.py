@@ -168,27 +168,24 @@ workspace:
 """
 
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.common.models import ProxyMode, StopReason
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
 from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from ansible.module_utils.atelier.workspaces.service import ensure
 from ansible.module_utils.atelier.workspaces.views import change_summary
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    modes = {"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}}
-    alone = [("password", "password_hash")]
-    run_with_context(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")], mutually_exclusive=alone)
-
-
-def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(
+    DOCUMENTATION,
+    options={"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}},
+    required_one_of=[("name", "id")],
+    mutually_exclusive=[("password", "password_hash")],
+)
+def main(module: AnsibleModule, context: Context) -> Result:
     given = own_options(module)
     if given["password"] is not None and given["remove_password"]:
         raise invalid("input.at_most_one", "remove_password", names="password, remove_password")

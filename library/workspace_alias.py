@@ -55,10 +55,9 @@ url:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.gateway.aliases import (
     Alias,
     check_alias_password,
@@ -69,20 +68,15 @@ from ansible.module_utils.atelier.gateway.aliases import (
     find_alias,
     put_alias,
 )
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION,
-        _apply,
-        required_one_of=[("name", "id")],
-        required_if=[("state", "present", ("port",))],
-        mutually_exclusive=[("password", "password_hash")],
-    )
-
-
-def _apply(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(
+    DOCUMENTATION,
+    required_one_of=[("name", "id")],
+    required_if=[("state", "present", ("port",))],
+    mutually_exclusive=[("password", "password_hash")],
+)
+def main(module: AnsibleModule, context: Context) -> Result:
     given = module.params
     subdomain = check_subdomain(given["subdomain"])
     row = context.store.get(id=given["id"], name=given["name"])

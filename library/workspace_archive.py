@@ -93,21 +93,15 @@ manifest:
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.workshop.collect import collect, verify
 from ansible.module_utils.atelier.workshop.manifest import NAME
 from ansible.module_utils.atelier.workshop.removal import remove_collected
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _archive)
-
-
-def _archive(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
     ids, folder = module.params["ids"], Path(module.params["folder"])
     if module.params["state"] == "removed":
         return _remove(module, context, ids, folder)
@@ -126,7 +120,7 @@ def _archive(module: AnsibleModule, context: Context) -> dict[str, Any]:
     }
 
 
-def _remove(module: AnsibleModule, context: Context, ids: list[str], folder: Path) -> dict[str, Any]:
+def _remove(module: AnsibleModule, context: Context, ids: list[str], folder: Path) -> Result:
     removed = remove_collected(context, ids, folder, check_mode=module.check_mode)
     for problem in removed.problems:
         module.warn(problem)

@@ -39,19 +39,13 @@ problem:
   type: str
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.workspaces.checkpoints import take_checkpoint
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _take, required_one_of=[("name", "id")])
-
-
-def _take(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION, required_one_of=[("name", "id")])
+def main(module: AnsibleModule, context: Context) -> Result:
     outcome = take_checkpoint(context, **own_options(module), check_mode=module.check_mode)
     if outcome.problem:
         module.warn(outcome.problem)

@@ -7,14 +7,9 @@ module: workspace_info
 short_description: List the workspaces of the installation
 version_added: "0.1.0"
 description:
-  - Returns database rows with the present status from Docker. Changes nothing.
+  - Returns database rows with the present status from Docker, all of them or those that match everything given.
+    Changes nothing.
 options:
-  name:
-    description: Only the workspace of this name.
-    type: str
-  id:
-    description: Only the workspace with this id.
-    type: str
   group:
     description: Only the workspaces of this group.
     type: str
@@ -24,7 +19,7 @@ options:
   node:
     description: Only the workspaces of this machine, by its name in the inventory; the controller's is C(controller).
     type: str
-extends_documentation_fragment: [atelier, atelier.check]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 """
 
 EXAMPLES = r"""
@@ -44,15 +39,13 @@ workspaces:
   elements: dict
 """
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.workspaces.views import list_workspaces
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION,
-        lambda module, context: {"changed": False, "workspaces": list_workspaces(context, **own_options(module))},
-    )
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
+    return {"changed": False, "workspaces": list_workspaces(context, **own_options(module))}
 
 
 if __name__ == "__main__":

@@ -66,28 +66,28 @@ failed_seats:
   elements: str
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
+from ansible.module_utils.atelier.ansible_module import (
+    AnsibleModule,
+    Context,
+    Result,
+    own_options,
+    seats_result,
+    with_context,
+)
 from ansible.module_utils.atelier.common.errors import invalid
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.lost_machine import begin_elsewhere
 from ansible.module_utils.atelier.workspaces.move import move
-from ansible.module_utils.basic import AnsibleModule
 
 _SEVERAL = ("group", "node")
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION,
-        _move,
-        required_one_of=[("id", "name", *_SEVERAL)],
-        mutually_exclusive=[(one, several) for one in ("id", "name") for several in _SEVERAL],
-    )
-
-
-def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(
+    DOCUMENTATION,
+    required_one_of=[("id", "name", *_SEVERAL)],
+    mutually_exclusive=[(one, several) for one in ("id", "name") for several in _SEVERAL],
+)
+def main(module: AnsibleModule, context: Context) -> Result:
     wanted = own_options(module)
     origin = wanted.pop("origin")
     if origin != "machine":

@@ -45,17 +45,14 @@ failed_seats:
   elements: str
 """
 
-from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, seats_result, with_context
 from ansible.module_utils.atelier.workspaces.side_by_side import set_passwords
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION,
-        lambda module, context: seats_result(
-            set_passwords(context, module.params["hashes"], check_mode=module.check_mode), "changed"
-        ),
-    )
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
+    set_now = set_passwords(context, module.params["hashes"], check_mode=module.check_mode)
+    return seats_result(set_now, "changed")
 
 
 if __name__ == "__main__":

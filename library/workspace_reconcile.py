@@ -54,19 +54,13 @@ drift:
       repaired: false
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.reconcile import find_drift, repair_all
-from ansible.module_utils.basic import AnsibleModule
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _reconcile)
-
-
-def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
     given = own_options(module)
     repair = given.pop("repair")
     drift = find_drift(context, **given)

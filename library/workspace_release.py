@@ -53,16 +53,13 @@ kept:
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
 """
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.workshop.release import release
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION,
-        lambda module, context: release(context, **own_options(module), check_mode=module.check_mode).view(),
-        required_one_of=[("name", "id")],
-    )
+@with_context(DOCUMENTATION, required_one_of=[("name", "id")])
+def main(module: AnsibleModule, context: Context) -> Result:
+    return release(context, **own_options(module), check_mode=module.check_mode).view()
 
 
 if __name__ == "__main__":

@@ -44,14 +44,13 @@ failed_seats:
   elements: str
 """
 
-from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, seats_result, with_context
 from ansible.module_utils.atelier.workspaces.side_by_side import revive
 
 
-def main() -> None:
-    run_with_context(
-        DOCUMENTATION, lambda module, context: seats_result(revive(context, module.params["ids"]), "started")
-    )
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
+    return seats_result(revive(context, module.params["ids"]), "started")
 
 
 if __name__ == "__main__":

@@ -49,22 +49,23 @@ failed_seats:
   elements: str
 """
 
-from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
+from ansible.module_utils.atelier.ansible_module import (
+    AnsibleModule,
+    Context,
+    Result,
+    own_options,
+    seats_result,
+    with_context,
+)
 from ansible.module_utils.atelier.common.errors import invalid
-from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.upgrade import upgrade
-from ansible.module_utils.basic import AnsibleModule
 
 _CHOICES = ("id", "name", "group", "all")
 
 
-def main() -> None:
-    run_with_context(DOCUMENTATION, _upgrade)
-
-
-def _upgrade(module: AnsibleModule, context: Context) -> dict[str, Any]:
+@with_context(DOCUMENTATION)
+def main(module: AnsibleModule, context: Context) -> Result:
     wanted = own_options(module)
     if sum(bool(wanted[choice]) for choice in _CHOICES) != 1:
         raise invalid("input.exactly_one", "name", names=", ".join(_CHOICES))

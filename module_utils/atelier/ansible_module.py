@@ -12,6 +12,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import MappingProxyType
@@ -76,6 +77,8 @@ SHARED_OPTIONS: Mapping[str, dict[str, Any]] = {
         },
     },
 }
+# What a module returns.
+Result = dict[str, Any]
 _SECRET = re.compile("hash|password|secret|token")
 
 
@@ -162,38 +165,41 @@ def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(
-    documentation: str,
-    call: Callable[[AnsibleModule], dict[str, Any]],
-    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    **rules: Any,
-) -> None:
-    """Runs the module that DOCUMENTATION describes: it ends with the result of ``call``, or with its AtelierError as
-    msg, error_code and details. Sentences get their codes beside them (see ``tagged``). ``options`` replace those of
-    the documentation; ``rules`` are AnsibleModule's arguments, such as ``required_one_of``."""
+def as_module(
+    documentation: str, options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}), **rules: Any
+) -> Callable[[Callable[[AnsibleModule], Result]], Callable[[], None]]:
+    """Makes a function the ``main`` of the module that DOCUMENTATION describes: it ends with the function's result, or
+    with its AtelierError as msg, error_code and details. Sentences get their codes beside them (see ``tagged``).
+    ``options`` replace those of the documentation; ``rules`` are AnsibleModule's arguments, such as
+    ``required_one_of``."""
     document = yaml_load(documentation)
-    module = AnsibleModule(
-        argument_spec={**argument_spec(document), **options},
-        supports_check_mode="atelier.no_check" not in document["extends_documentation_fragment"],
-        **rules,
-    )
-    try:
-        result = call(module)
-    except (AtelierError, OSError) as error:
-        known = error if isinstance(error, AtelierError) else no_space(error)
-        if known is None:
-            raise
-        module.fail_json(**tagged({"msg": known.sentence, "error_code": str(known.code), "details": known.details}))
-    else:
-        module.exit_json(**tagged(result))
+
+    def main(call: Callable[[AnsibleModule], Result]) -> None:
+        module = AnsibleModule(
+            argument_spec={**argument_spec(document), **options},
+            supports_check_mode="atelier.no_check" not in document["extends_documentation_fragment"],
+            **rules,
+        )
+        try:
+            result = call(module)
+        except (AtelierError, OSError) as error:
+            known = error if isinstance(error, AtelierError) else no_space(error)
+            if known is None:
+                raise
+            fault = {"msg": known.sentence, "error_code": str(known.code), "details": known.details}
+            module.fail_json(**tagged(fault))
+        else:
+            module.exit_json(**tagged(result))
+
+    return lambda call: partial(main, call)
 
 
-def run_with_context(
-    documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any
-) -> None:
-    """Like ``run``, but opens the installation of the module's ``site`` for the call."""
+def with_context(
+    documentation: str, **rules: Any
+) -> Callable[[Callable[[AnsibleModule, Context], Result]], Callable[[], None]]:
+    """Like ``as_module``, but opens the installation of the module's ``site`` for the call."""
 
-    def opened(module: AnsibleModule) -> dict[str, Any]:
+    def opened(call: Callable[[AnsibleModule, Context], Result], module: AnsibleModule) -> Result:
         with open_context(
             parse_site(module.params["site"]),
             ready_timeout=module.params["ready_timeout"],
@@ -202,7 +208,7 @@ def run_with_context(
         ) as context:
             return call(module, context)
 
-    run(documentation, opened, **rules)
+    return lambda call: as_module(documentation, **rules)(partial(opened, call))
 
 
 def own_options(module: AnsibleModule) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def own_options(module: AnsibleModule) -> dict[str, Any]:
     return {key: value for key, value in module.params.items() if key not in SHARED_OPTIONS["atelier"]}
 
 
-def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:
+def seats_result(seats: Sequence[Any], changed: str) -> Result:
     """The result of a module for many workspaces that fail independently. ``changed`` is the attribute of a seat that
     says whether it was changed."""
     return {
