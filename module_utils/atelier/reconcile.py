@@ -30,7 +30,6 @@ from .containers.snapshots import (
     remove_leftovers,
 )
 from .database.job_store import Jobs
-from .database.rows import Batch
 from .engine.docker_errors import is_engine_away
 from .engine.models import Container
 from .gateway.haproxy import wrong_routes
@@ -146,12 +145,7 @@ def find_drift(
         *(_wrong_name(node.here, old, new) for node in nodes for old, new in node.misnamed.items()),
         *_interrupted_snapshots(context, by_id, busy),
         *(drift for node in nodes for drift in _interrupted_resets(node.here, by_id, busy)),
-        *(
-            _orphan(node.here, id, container)
-            for node in nodes
-            for id, container in node.containers.items()
-            if id not in by_id
-        ),
+        *(_orphan(node.here, *found) for node in nodes for found in node.containers.items() if found[0] not in by_id),
         *_rehearsals(context),
         *(drift for node in nodes for drift in _row_drift(node, rows, abandoned_ids, busy)),
         *_abandoned_batches(context),
@@ -168,6 +162,11 @@ def find_drift(
     ]
 
 
+def _drift(kind: Kind, subject: str, repair: Callable[[], object], /, *, told: str = "", **params: object) -> Drift:
+    """``told`` is the code of the sentence if that is not the kind's; ``params`` are the sentence's."""
+    return Drift(kind, subject, Message(f"drift.{told or kind}", **params), repair)
+
+
 def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
     """A seat's container by a name of before: an older Atelier made it, or the key for names was lost."""
 
@@ -179,10 +178,10 @@ def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
             if context.engine.inspect(name) is not None and context.engine.inspect(wanted) is None:
                 context.engine.rename(name, wanted)
 
-    return Drift(Kind.WRONG_NAME, name, Message("drift.wrong_name", container=name, wanted=wanted), mend)
+    return _drift(Kind.WRONG_NAME, name, mend, container=name, wanted=wanted)
 
 
-def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
     def repair(id: str) -> None:
         with _locked(context, id) as row:
             if row is None:
@@ -190,45 +189,31 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
             else:
                 recover(context.at(row), row)
 
-    found: list[Drift] = []
     for id in interrupted(context.site):
-        row = rows.get(id)
+        row, mend = rows.get(id), partial(repair, id)
         if row is None:
-            message = Message("drift.leftover_secrets", id=id)
-        elif busy(row):
-            continue
-        else:
-            message = Message("drift.interrupted_snapshot", name=row.name)
-        found.append(Drift(Kind.INTERRUPTED_SNAPSHOT, row.name if row else id, message, partial(repair, id)))
-    return found
+            yield _drift(Kind.INTERRUPTED_SNAPSHOT, id, mend, told="leftover_secrets", id=id)
+        elif not busy(row):
+            yield _drift(Kind.INTERRUPTED_SNAPSHOT, row.name, mend, name=row.name)
 
 
-def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
     """Interrupted resets of this machine's workspaces. On a moved one's former machine a kept container has no use."""
 
-    def repair(row: Workspace) -> None:
-        with _locked(context, row.id) as present:
+    def repair(id: str) -> None:
+        with _locked(context, id) as present:
             if present is not None and present.node == context.node:
                 restore_previous_container(context, present)
 
-    return [
-        Drift(
-            Kind.INTERRUPTED_RESET,
-            row.name,
-            Message("drift.interrupted_reset", name=row.name, container=moved),
-            partial(repair, row),
-        )
-        for id, moved in interrupted_resets(context).items()
-        if (row := rows.get(id)) is not None
-        and row.node == context.node
-        and row.status is not Status.CREATING
-        and not busy(row)
-    ]
+    for id, moved in interrupted_resets(context).items():
+        row = rows.get(id)
+        if row and row.node == context.node and row.status is not Status.CREATING and not busy(row):
+            yield _drift(Kind.INTERRUPTED_RESET, row.name, partial(repair, id), name=row.name, container=moved)
 
 
 def _past(
     context: NodeContext, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
-) -> list[Drift]:
+) -> Iterator[Drift]:
     """Leftovers of resets and checkpoints of deleted workspaces, and containers that were kept long enough. ``living``
     includes those whose row was lost and is created again."""
 
@@ -239,22 +224,13 @@ def _past(
             if (over or row is None) and not needed:
                 remove_container(context, name)
 
-    containers = [
-        Drift(
-            Kind.LEFTOVER_CONTAINER,
-            name,
-            Message("drift.leftover_container", container=name),
-            partial(remove, name, id, over),
-        )
-        for name, (id, over) in stale_containers(context, keep_hours).items()
-        if (over or id not in living) and not (id in rows and busy(rows[id]))
-    ]
-    checkpoints = [
-        _past_checkpoint(Kind.LEFTOVER_CHECKPOINT, context, checkpoint, partial(drop_checkpoint, context, checkpoint))
-        for checkpoint in all_checkpoints(context)
-        if checkpoint.workspace_id not in living
-    ]
-    return containers + checkpoints
+    for name, (id, over) in stale_containers(context, keep_hours).items():
+        if (over or id not in living) and not (id in rows and busy(rows[id])):
+            yield _drift(Kind.LEFTOVER_CONTAINER, name, partial(remove, name, id, over), container=name)
+    for checkpoint in all_checkpoints(context):
+        if checkpoint.workspace_id not in living:
+            drop = partial(drop_checkpoint, context, checkpoint)
+            yield _past_checkpoint(Kind.LEFTOVER_CHECKPOINT, context, checkpoint, drop)
 
 
 def _past_checkpoint(kind: Kind, context: Context, checkpoint: Checkpoint, remove: Callable[[], object]) -> Drift:
@@ -264,10 +240,10 @@ def _past_checkpoint(kind: Kind, context: Context, checkpoint: Checkpoint, remov
         if context.store.find(id=checkpoint.workspace_id) is None:
             remove()
 
-    return Drift(kind, checkpoint.tag, Message("drift.leftover_checkpoint", tag=checkpoint.tag), repair)
+    return _drift(kind, checkpoint.tag, repair, told="leftover_checkpoint", tag=checkpoint.tag)
 
 
-def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
     """Containers that moves left on the machine of before: it went away, or the run was killed."""
     present = {(node.here.node, id) for node in nodes for id in node.containers}
 
@@ -276,17 +252,11 @@ def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Bu
             if moved is not None and moved.node != here.node:
                 discard_container(here, row)
 
-    return [
-        Drift(
-            Kind.LEFTOVER_CONTAINER,
-            container.name,
-            Message("drift.moved", name=row.name, node=row.node, former=node.here.node),
-            partial(remove, node.here, row),
-        )
-        for node in nodes
-        for id, container in node.containers.items()
-        if (row := rows.get(id)) and row.node != node.here.node and (row.node, id) in present and not busy(row)
-    ]
+    for here, id, container in ((node.here, *found) for node in nodes for found in node.containers.items()):
+        row = rows.get(id)
+        if row and row.node != here.node and (row.node, id) in present and not busy(row):
+            told = {"told": "moved", "name": row.name, "node": row.node, "former": here.node}
+            yield _drift(Kind.LEFTOVER_CONTAINER, container.name, partial(remove, here, row), **told)
 
 
 def _image_registry(
@@ -299,62 +269,48 @@ def _image_registry(
     with suppress(AtelierError):
         checkpoints = stored_checkpoints(context.site)
         for tag in leftovers_stored(context):
-            message, remove = Message("drift.leftover_stored_snapshot", tag=tag), partial(withdraw, context, [tag])
-            found.append(Drift(Kind.LEFTOVER_STORED, tag, message, remove))
+            remove = partial(withdraw, context, [tag])
+            found.append(_drift(Kind.LEFTOVER_STORED, tag, remove, told="leftover_stored_snapshot", tag=tag))
         # A row that was lost is made again from a container, which may be on a machine that does not answer.
-        if len(nodes) == len(context.site.node_names):
-            found += [
-                _past_checkpoint(
-                    Kind.LEFTOVER_STORED, context, checkpoint, partial(withdraw, context, [checkpoint.tag])
-                )
-                for checkpoint in checkpoints
-                if checkpoint.workspace_id not in living
-            ]
+        for checkpoint in checkpoints if len(nodes) == len(context.site.node_names) else ():
+            if checkpoint.workspace_id not in living:
+                remove = partial(withdraw, context, [checkpoint.tag])
+                found.append(_past_checkpoint(Kind.LEFTOVER_STORED, context, checkpoint, remove))
         for node in nodes if context.site.nodes else ():
             found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
     if has_garbage(context.site) or any(drift.kind is Kind.LEFTOVER_STORED for drift in found):
         # While an image is being pushed, the repair leaves it to the next run.
-        collect = partial(collect_garbage, context)
-        found.append(
-            Drift(Kind.REGISTRY_GARBAGE, context.site.image_registry, Message("drift.registry_garbage"), collect)
-        )
+        found.append(_drift(Kind.REGISTRY_GARBAGE, context.site.image_registry, partial(collect_garbage, context)))
     return found
 
 
 def _misplaced_checkpoints(
     here: NodeContext, stored: Sequence[Checkpoint], rows: Mapping[str, Workspace], busy: _Busy
-) -> list[Drift]:
+) -> Iterator[Drift]:
     """Checkpoints of this machine that the registry lacks, and those of workspaces that have left it."""
-    found: list[Drift] = []
     local = all_checkpoints(here)
     for checkpoint in local:
-        row = rows.get(checkpoint.workspace_id)
+        row, tag = rows.get(checkpoint.workspace_id), checkpoint.tag
         if row is None or busy(row):
             continue
         of_this = [each for each in {*stored, *local} if each.workspace_id == row.id]
         if checkpoint not in stored and checkpoint in kept(of_this):
-            message = Message("drift.unstored_checkpoint", name=row.name, tag=checkpoint.tag)
-            push = partial(push_checkpoint, here, checkpoint.tag)
-            found.append(Drift(Kind.UNSTORED_CHECKPOINT, checkpoint.tag, message, push))
+            yield _drift(Kind.UNSTORED_CHECKPOINT, tag, partial(push_checkpoint, here, tag), name=row.name, tag=tag)
         elif row.node != here.node:
-            message = Message("drift.checkpoint_elsewhere", name=row.name, tag=checkpoint.tag, node=row.node)
             leave = partial(leave_checkpoint, here, checkpoint)
-            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, leave))
-    return found
+            told = {"told": "checkpoint_elsewhere", "name": row.name, "tag": tag, "node": row.node}
+            yield _drift(Kind.LEFTOVER_CHECKPOINT, tag, leave, **told)
 
 
-def _rehearsals(context: Context) -> list[Drift]:
+def _rehearsals(context: Context) -> Iterator[Drift]:
     """Seats of a rehearsal that was killed."""
 
     def clear() -> None:
         with suppress(AtelierError), context.locks.rehearsal():  # one that has begun since does it itself
             rehearsal.remove_leftovers(context)
 
-    seats = rehearsal.leftover_seats(context) if context.locks.rehearsal_free() else []
-    if not seats:
-        return []
-    message = Message("drift.leftover_rehearsal", count=len(seats))
-    return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, clear)]
+    if context.locks.rehearsal_free() and (seats := rehearsal.leftover_seats(context)):
+        yield _drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, clear, count=len(seats))
 
 
 def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
@@ -365,38 +321,29 @@ def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
                 context.store.import_row(row_from_container(context, id, present))
 
     name = container.labels.get("atelier.name", "-")
-    message = Message("drift.orphan_container", container=container.name, name=name)
-    return Drift(Kind.ORPHAN_CONTAINER, container.name, message, rebuild_row)
+    return _drift(Kind.ORPHAN_CONTAINER, container.name, rebuild_row, container=container.name, name=name)
 
 
-def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection[str], busy: _Busy) -> list[Drift]:
-    context, found = node.here, list[Drift]()
-    for row in rows:
-        if row.node != context.node:
-            continue
-        container = node.containers.get(row.id)
+def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection[str], busy: _Busy) -> Iterator[Drift]:
+    for row in (row for row in rows if row.node == node.here.node):
+        container, abandoned = node.containers.get(row.id), row.id in abandoned_ids
         if row.status is Status.CREATING:
-            abandoned = row.id in abandoned_ids
             if abandoned or not busy(row):
-                found.append(_unfinished(context, row, abandoned=abandoned))
-        elif not busy(row):
-            status, error = observed_status(row, container)
-            if status is not row.status or error != row.error:
-                found.append(_wrong_status(context, row, container, status))
-    return found
+                yield _unfinished(node.here, row, abandoned=abandoned)
+        elif not busy(row) and observed_status(row, container) != (row.status, row.error):
+            yield _wrong_status(node.here, row, container)
 
 
-def _wrong_status(context: NodeContext, row: Workspace, container: Container | None, status: Status) -> Drift:
+def _wrong_status(context: NodeContext, row: Workspace, container: Container | None) -> Drift:
     def set_status() -> None:
         with _locked(context, row.id) as present:
             if present is not None:
                 context.store.observe(present, *observed_status(present, container_of(context, row)))
 
+    status, _ = observed_status(row, container)
     if container is None:
-        message = Message("drift.missing_container", name=row.name, status=status)
-        return Drift(Kind.MISSING_CONTAINER, row.name, message, set_status)
-    message = Message("drift.wrong_status", name=row.name, status=status, recorded=row.status)
-    return Drift(Kind.WRONG_STATUS, row.name, message, set_status)
+        return _drift(Kind.MISSING_CONTAINER, row.name, set_status, name=row.name, status=status)
+    return _drift(Kind.WRONG_STATUS, row.name, set_status, name=row.name, status=status, recorded=row.status)
 
 
 def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Drift:
@@ -413,105 +360,79 @@ def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Dri
             if not abandoned:
                 context.store.delete(present.id)
 
-    message = Message("drift.abandoned_workspace" if abandoned else "drift.unfinished_workspace", name=row.name)
-    return Drift(Kind.UNFINISHED_WORKSPACE, row.name, message, remove)
+    told = "abandoned_workspace" if abandoned else ""
+    return _drift(Kind.UNFINISHED_WORKSPACE, row.name, remove, told=told, name=row.name)
 
 
-def _abandoned_batches(context: Context) -> list[Drift]:
+def _abandoned_batches(context: Context) -> Iterator[Drift]:
     """Clone orders that were interrupted and that nobody took up again: the next one of the same size would."""
 
-    def close(batch: Batch) -> None:
-        with context.locks.batch(batch.id) as held:
+    def close(id: str) -> None:
+        with context.locks.batch(id) as held:
             if held:
-                context.store.close_batch(batch.id)
+                context.store.close_batch(id)
 
-    return [
-        Drift(
-            Kind.ABANDONED_BATCH, batch.id, Message("drift.abandoned_batch", count=batch.count), partial(close, batch)
-        )
-        for batch in context.store.open_batches()
-        if context.locks.batch_free(batch.id)
-    ]
+    for batch in context.store.open_batches():
+        if context.locks.batch_free(batch.id):
+            yield _drift(Kind.ABANDONED_BATCH, batch.id, partial(close, batch.id), count=batch.count)
 
 
 def _leftover_snapshots(context: NodeContext) -> list[Drift]:
-    message, remove = Message("drift.leftover_snapshot"), partial(remove_leftovers, context)
     return [
-        Drift(Kind.LEFTOVER_SNAPSHOT, ", ".join(image.tags) or image.id, message, partial(remove, [image]))
+        _drift(Kind.LEFTOVER_SNAPSHOT, ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image]))
         for image in leftover_snapshots(context)
     ]
 
 
-def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> list[Drift]:
+def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> Iterator[Drift]:
     used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
-    remove = node.here.engine.remove_volume
-    return [
-        Drift(Kind.LEFTOVER_VOLUME, volume, Message("drift.leftover_volume", volume=volume), partial(remove, volume))
-        for volume in node.volumes
-        if volume not in used
-    ]
+    for volume in node.volumes:
+        if volume not in used:
+            yield _drift(Kind.LEFTOVER_VOLUME, volume, partial(node.here.engine.remove_volume, volume), volume=volume)
 
 
-def _leftover_git_access(context: Context) -> list[Drift]:
+def _leftover_git_access(context: Context) -> Iterator[Drift]:
     """Git access of workspaces that were removed while the git server did not answer."""
-    if context.site.git is None:
-        return []
 
     def end(id: str) -> None:
         open_forge(context.site).revoke_seat(*seats_of(context.site, id))
         context.store.revoked(id)
 
-    return [
-        Drift(
-            Kind.LEFTOVER_GIT_ACCESS,
-            id,
-            Message("drift.leftover_git_access", id=id, repository=repository),
-            partial(end, id),
-        )
-        for id, repository in context.store.unrevoked().items()
-    ]
+    for id, repository in context.store.unrevoked().items() if context.site.git else ():
+        yield _drift(Kind.LEFTOVER_GIT_ACCESS, id, partial(end, id), id=id, repository=repository)
 
 
 def _wrong_routes(context: Context) -> list[Drift]:
     for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
             if present is not None and (wrong := wrong_routes(present, wanted())):
-                message = Message("drift.wrong_routes", count=len(wrong))
-                return [Drift(Kind.WRONG_ROUTES, ", ".join(wrong)[:200], message, context.sync_routes)]
+                return [_drift(Kind.WRONG_ROUTES, ", ".join(wrong)[:200], context.sync_routes, count=len(wrong))]
     return []
 
 
-def _missing_lists(context: NodeContext) -> list[Drift]:
+def _missing_lists(context: NodeContext) -> Iterator[Drift]:
     """Whitelists that changed while the machine was away. The API brings them, too."""
     if context.node == CONTROLLER or not has_node_lists(context.site):
-        return []
+        return
     lists = NodeLists(context.site, context.store, context.locks, context.ready_timeout)
     with suppress(AtelierError):  # its Squid does not run: the repair says why
         if not lists.are_missing(context.node, context.engine):
-            return []
-    bring = partial(lists.bring, context.node, context.engine)
-    return [Drift(Kind.NODE_LISTS, context.node, Message("drift.node_lists", node=context.node), bring)]
+            return
+    yield _drift(Kind.NODE_LISTS, context.node, partial(lists.bring, context.node, context.engine), node=context.node)
 
 
-def _leftover_recordings(context: NodeContext, living: Collection[str]) -> list[Drift]:
+def _leftover_recordings(context: NodeContext, living: Collection[str]) -> Iterator[Drift]:
     """Recordings of workspaces that were deleted while the machine did not answer."""
     if context.node == CONTROLLER or not any(mode.can(Capability.RECORD) for mode in context.site.networks):
-        return []
+        return
 
     def remove(id: str) -> None:
         if context.store.find(id=id) is None:
             NodeFolder(context.site, context.engine, id).remove()
 
-    return [
-        Drift(
-            Kind.LEFTOVER_RECORDINGS,
-            id,
-            Message("drift.leftover_recordings", id=id, node=context.node),
-            partial(remove, id),
-        )
-        for id in recorded_on_node(context.site, context.engine)
-        if id not in living
-    ]
+    for id in recorded_on_node(context.site, context.engine):
+        if id not in living:
+            yield _drift(Kind.LEFTOVER_RECORDINGS, id, partial(remove, id), id=id, node=context.node)
 
 
 @contextmanager

@@ -342,7 +342,7 @@ def test_what_no_machine_needs_is_removed_and_what_only_one_has_is_pushed(instal
     def drift() -> dict[str, Kind]:
         rows = {row.id: row for row in installed.store.all()}
         here = installed.context.on("alpha")
-        found = _misplaced_checkpoints(here, stored_checkpoints(installed.site), rows, lambda _: False)
+        found = [*_misplaced_checkpoints(here, stored_checkpoints(installed.site), rows, lambda _: False)]
         for difference in found:
             difference.repair()
         return {difference.subject: difference.kind for difference in found}

@@ -229,7 +229,7 @@ def test_reconcile_finds_a_node_without_the_lists(lists: NodeLists) -> None:
     (drift,) = _missing_lists(here)
     assert (drift.kind, drift.subject) == (Kind.NODE_LISTS, "alpha")
     drift.repair()
-    assert not _missing_lists(here)
+    assert not [*_missing_lists(here)]
 
 
 # --- The node's own half --------------------------------------------------------------------------------------------

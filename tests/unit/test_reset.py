@@ -127,7 +127,7 @@ def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, m
         (drift,) = _interrupted_resets(here, {row.id: store.get(id=row.id)}, lambda _: False)
         store.update(row.id, node="alpha")
         moved = store.get(id=row.id)
-        assert _interrupted_resets(here, {row.id: moved}, lambda _: False) == []
+        assert not [*_interrupted_resets(here, {row.id: moved}, lambda _: False)]
         if moved_back:
             store.update(row.id, node=here.node)
         drift.repair()
