@@ -43,7 +43,6 @@ extends_documentation_fragment: [atelier, atelier.no_check]
 EXAMPLES = r"""
 - name: Back up to another disk
   backup:
-    site: "{{ atelier_site }}"
     repository: /srv/backup
     key_file: /etc/atelier/backup.password
     keep: {daily: 7, weekly: 5}

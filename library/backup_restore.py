@@ -40,7 +40,6 @@ extends_documentation_fragment: [atelier, atelier.no_check]
 EXAMPLES = r"""
 - name: Read and check the newest backup
   backup_restore:
-    site: "{{ atelier_site }}"
     state: fetched
     repository: /srv/backup
     key_file: /etc/atelier/backup.password

@@ -57,7 +57,6 @@ extends_documentation_fragment: [atelier, atelier.source, atelier.nodes, atelier
 EXAMPLES = r"""
 - name: Twenty seats with a password each, noted in a file
   clone:
-    site: "{{ atelier_site }}"
     source: base
     names: "{{ range(1, 21) | map('regex_replace', '^', 'base ') | list }}"
     generate_passwords: true
@@ -65,7 +64,6 @@ EXAMPLES = r"""
 
 - name: Five more, all with the same password
   clone:
-    site: "{{ atelier_site }}"
     source: base
     count: 5
     password: "{{ vault_student_password }}"

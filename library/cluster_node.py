@@ -33,13 +33,11 @@ extends_documentation_fragment: [atelier, atelier.check]
 EXAMPLES = r"""
 - name: The machine is to be updated
   cluster_node:
-    site: "{{ atelier_site }}"
     name: alpha
     state: drained
 
 - name: The machine is lost
   cluster_node:
-    site: "{{ atelier_site }}"
     name: alpha
     state: absent
     force: true

@@ -50,13 +50,11 @@ extends_documentation_fragment: [atelier, atelier.check_and_diff]
 EXAMPLES = r"""
 - name: A repository for the course
   forgejo_repo:
-    site: "{{ atelier_site }}"
     name: spring-school
     description: What we build together
 
 - name: With branches for two groups
   forgejo_repo:
-    site: "{{ atelier_site }}"
     name: spring-school
     branches: [group-a, group-b]
 """

@@ -26,7 +26,6 @@ extends_documentation_fragment: [atelier.site, atelier.check]
 EXAMPLES = r"""
 - name: Renew the certificate
   gateway_certificate:
-    site: "{{ atelier_site }}"
 """
 
 RETURN = r"""

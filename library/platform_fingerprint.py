@@ -95,7 +95,6 @@ extends_documentation_fragment: [atelier.site, atelier.check]
 EXAMPLES = r"""
 - name: Look whether anything changed since the last run
   platform_fingerprint:
-    site: "{{ atelier_site }}"
     state: compare
     look_at:
       made_from: ["{{ playbook_dir }}/../library"]

@@ -30,7 +30,6 @@ extends_documentation_fragment: [atelier.site, atelier.workspace, atelier.check]
 EXAMPLES = r"""
 - name: What the base workspace asked for
   recordings_info:
-    site: "{{ atelier_site }}"
     name: Spring
   register: recorded
 """

@@ -18,7 +18,6 @@ extends_documentation_fragment: [atelier, atelier.check]
 EXAMPLES = r"""
 - name: Free the space of deleted images
   registry_collect:
-    site: "{{ atelier_site }}"
 """
 
 RETURN = r"""

@@ -45,13 +45,11 @@ extends_documentation_fragment: [atelier, atelier.check_and_diff]
 EXAMPLES = r"""
 - name: Exactly what the course needs
   squid_whitelist:
-    site: "{{ atelier_site }}"
     domains: [github.com, docs.python.org, packages.example.org]
     state: exact
 
 - name: One group may use an AI service, too
   squid_whitelist:
-    site: "{{ atelier_site }}"
     domains: [api.anthropic.com]
     group: spring-school
 """

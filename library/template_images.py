@@ -22,7 +22,6 @@ extends_documentation_fragment: [atelier.site, atelier.check]
 EXAMPLES = r"""
 - name: Build the images of two templates
   template_images:
-    site: "{{ atelier_site }}"
     templates: [empty, nodejs-react]
 """
 

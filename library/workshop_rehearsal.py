@@ -24,7 +24,6 @@ extends_documentation_fragment: [atelier, atelier.source, atelier.no_check]
 EXAMPLES = r"""
 - name: Twenty seats, as on the day
   workshop_rehearsal:
-    site: "{{ atelier_site }}"
     source: Workshop
     seats: 20
 """

@@ -110,7 +110,6 @@ extends_documentation_fragment: [atelier, atelier.nodes, atelier.check_and_diff]
 EXAMPLES = r"""
 - name: A workspace to prepare a workshop in
   workspace:
-    site: "{{ atelier_site }}"
     name: base
     group: spring-school
     memory: 4g
@@ -118,14 +117,12 @@ EXAMPLES = r"""
 
 - name: One with the files of a course
   workspace:
-    site: "{{ atelier_site }}"
     name: course
     git_url: https://git.example.org/team/course.git
     git_token: "{{ vault_course_token }}"
 
 - name: Stop it
   workspace:
-    site: "{{ atelier_site }}"
     name: base
     state: stopped
 """

@@ -39,7 +39,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.no_check]
 EXAMPLES = r"""
 - name: The demo of the seventh seat
   workspace_alias:
-    site: "{{ atelier_site }}"
     name: Workshop 7
     subdomain: demo
     port: 3000

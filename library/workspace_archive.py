@@ -45,7 +45,6 @@ extends_documentation_fragment: [atelier, atelier.check]
 EXAMPLES = r"""
 - name: What the workshop has come to
   workspace_archive:
-    site: "{{ atelier_site }}"
     ids: "{{ seats.workspaces | map(attribute='id') | list }}"
     folder: /srv/archives/spring-2027
 """

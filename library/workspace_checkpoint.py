@@ -23,7 +23,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 EXAMPLES = r"""
 - name: What the base is now, the seats shall begin again from
   workspace_checkpoint:
-    site: "{{ atelier_site }}"
     name: Workshop
 """
 

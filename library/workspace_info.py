@@ -25,7 +25,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 EXAMPLES = r"""
 - name: Who is in the spring school
   workspace_info:
-    site: "{{ atelier_site }}"
     group: spring-school
   register: seats
 """

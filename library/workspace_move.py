@@ -35,13 +35,11 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 EXAMPLES = r"""
 - name: Make room on this machine
   workspace_move:
-    site: "{{ atelier_site }}"
     name: Workshop 3
     to: beta
 
 - name: The machine is lost
   workspace_move:
-    site: "{{ atelier_site }}"
     node: alpha
     origin: checkpoint
 """

@@ -22,7 +22,6 @@ extends_documentation_fragment: [atelier, atelier.check]
 EXAMPLES = r"""
 - name: Passwords for those who just came
   workspace_passwords:
-    site: "{{ atelier_site }}"
     hashes: "{{ vault_hashes_by_id }}"
 """
 

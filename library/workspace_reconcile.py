@@ -36,7 +36,6 @@ extends_documentation_fragment: [atelier, atelier.keep_hours, atelier.check]
 EXAMPLES = r"""
 - name: What is not as it should be
   workspace_reconcile:
-    site: "{{ atelier_site }}"
   register: drift
 """
 

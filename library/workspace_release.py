@@ -30,7 +30,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours,
 EXAMPLES = r"""
 - name: Free the seat for the next participant
   workspace_release:
-    site: "{{ atelier_site }}"
     name: Workshop 7
     password_hash: "{{ vault_hash }}"
     files: reset

@@ -24,7 +24,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours,
 EXAMPLES = r"""
 - name: Seven begins again
   workspace_reset:
-    site: "{{ atelier_site }}"
     name: Workshop 7
 """
 

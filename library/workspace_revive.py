@@ -23,7 +23,6 @@ extends_documentation_fragment: [atelier, atelier.no_check]
 EXAMPLES = r"""
 - name: Start what should run
   workspace_revive:
-    site: "{{ atelier_site }}"
     ids: [3f1c9a0b77de]
 """
 

@@ -30,7 +30,6 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.keep_hours,
 EXAMPLES = r"""
 - name: Give the workshop's seats the new IDE
   workspace_upgrade:
-    site: "{{ atelier_site }}"
     group: workshop
 """
 

@@ -4,6 +4,8 @@ Almost all modules work on the controller only, so packing them for another mach
 second Python has no benefit, and costs 0.6 s per task. The module itself does not notice: its ``main`` reads its
 arguments and answers as usual. Those that look at the machine of the task are packed for another machine and run there.
 
+A task also gets here what is the same for all tasks of an installation, and which it therefore leaves out.
+
 Each module that runs this way has a link to this file, because Ansible finds an action by its file's name.
 """
 
@@ -23,9 +25,16 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
 _ON_NODES = ("port_check", "subnet_check")  # they look at ports, routes and name servers of the task's host
+# The shared options that have the value of a variable if a task has no other, by their documentation's fragment.
+_FROM_INVENTORY = {
+    "atelier": {"site": "atelier_site", "ready_timeout": "atelier_ready_timeout"},
+    "atelier.site": {"site": "atelier_site"},
+    "atelier.keep_hours": {"keep_hours": "atelier_reset_keep_hours"},
+}
 _PROFILE = "legacy"  # the one that every module speaks which declares no other
 
 
@@ -41,17 +50,28 @@ class ActionModule(ActionBase):
             reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
+        module = _load(Path(self._shared_loader_obj.module_loader.find_plugin(self._task.action)))
+        for option, variable in _shared_by_all(module).items():
+            if option not in self._task.args and variable in (task_vars or {}):
+                self._task.args[option] = self._templar.resolve_variable_expression(variable)
         if elsewhere or self._task.async_val or self._connection.become or any(self._task.environment or ()):
             # The task requires a separate process: another machine, the background, another user, an environment.
             return result | self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val))
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})
-        file = Path(self._shared_loader_obj.module_loader.find_plugin(self._task.action))
         output = io.StringIO()
         with _arguments(arguments), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-            _load(file).main()
+            module.main()
         result.update(self._parse_returned_data({"stdout": output.getvalue()}, _PROFILE))
         return result
+
+
+def _shared_by_all(module: ModuleType) -> dict[str, str]:
+    """The module's options that the inventory gives, and their variables."""
+    fragments = yaml_load(module.DOCUMENTATION)["extends_documentation_fragment"]
+    return {
+        option: variable for fragment in fragments for option, variable in _FROM_INVENTORY.get(fragment, {}).items()
+    }
 
 
 @contextlib.contextmanager

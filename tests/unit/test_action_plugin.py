@@ -41,10 +41,36 @@ def test_a_module_for_another_machine_is_refused(connection: str, order: list[st
     assert runs or "runs on the controller only, not over ssh" in done.stdout + done.stderr
 
 
-_SHOWS = """
+def run_module(folder: Path, module: str, play: str, task: str) -> str:
+    """The output of a play with one task, a module of the name ``shows``."""
+    for name in ("library", "action"):
+        (folder / name).mkdir()
+    (folder / "library" / "shows.py").write_text(f"{module}\nif __name__ == '__main__':\n    main()\n")
+    (folder / "action" / "shows.py").symlink_to(ROOT / "plugins" / "action" / "workspace.py")
+    playbook = folder / "playbook.yml"
+    tasks = f"    - shows:\n{task}\n      register: seen\n    - debug: {{msg: '{{{{ seen.msg }}}}'}}\n"
+    playbook.write_text(f"- hosts: all\n  gather_facts: false\n{play}  tasks:\n{tasks}")
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "default",
+        "ANSIBLE_LIBRARY": str(folder / "library"),
+        "ANSIBLE_ACTION_PLUGINS": str(folder / "action"),
+        "LC_ALL": "C.UTF-8",
+    }
+    program = Path(sys.executable).with_name("ansible-playbook")
+    words = [program, "-i", "elsewhere,", "-c", "local", playbook]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+_SHOWS_ITS_PROCESS = """
 import os, sys
 from ansible.module_utils.basic import AnsibleModule
-AnsibleModule({}).exit_json(msg=f"mark={os.environ.get('MARK')} forked={'ansible.plugins.loader' in sys.modules}")
+DOCUMENTATION = "extends_documentation_fragment: [atelier.check]"
+def main():
+    forked = 'ansible.plugins.loader' in sys.modules
+    AnsibleModule({}).exit_json(msg=f"mark={os.environ.get('MARK')} forked={forked}")
 """
 
 
@@ -62,25 +88,33 @@ AnsibleModule({}).exit_json(msg=f"mark={os.environ.get('MARK')} forked={'ansible
 )
 def test_a_task_gets_its_environment_and_its_user(tmp_path: Path, keyword: str, shown: str) -> None:
     """The module gets them in a separate process: the worker has neither."""
-    for folder in ("library", "action"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "library" / "shows.py").write_text(_SHOWS)
-    (tmp_path / "action" / "shows.py").symlink_to(ROOT / "plugins" / "action" / "workspace.py")
-    playbook = tmp_path / "playbook.yml"
-    tasks = f"    - shows:\n      register: seen\n      {keyword}\n    - debug: {{msg: '{{{{ seen.msg }}}}'}}\n"
-    playbook.write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n{tasks}")
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_STDOUT_CALLBACK": "default",
-        "ANSIBLE_LIBRARY": str(tmp_path / "library"),
-        "ANSIBLE_ACTION_PLUGINS": str(tmp_path / "action"),
-        "LC_ALL": "C.UTF-8",
-    }
-    program = Path(sys.executable).with_name("ansible-playbook")
-    words = [program, "-i", "elsewhere,", "-c", "local", playbook]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert shown in done.stdout, done.stdout + done.stderr
+    said = run_module(tmp_path, _SHOWS_ITS_PROCESS, "", f"      {keyword}")
+    assert shown in said, said
+
+
+_SHOWS_ITS_OPTIONS = """
+from ansible.module_utils.basic import AnsibleModule
+DOCUMENTATION = "extends_documentation_fragment: [atelier, atelier.keep_hours, atelier.check]"
+def main():
+    options = {"site": {"type": "dict"}, "ready_timeout": {"type": "float"}, "keep_hours": {"default": 24}}
+    module = AnsibleModule(options)
+    module.exit_json(msg="{site} {ready_timeout} {keep_hours}".format(**module.params))
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        ("        {}", "{'domain': 'example.org'} 61.0 24"),
+        ("        {site: {domain: elsewhere}, ready_timeout: 5}", "{'domain': 'elsewhere'} 5.0 24"),
+        ("        {}\n      environment: {MARK: here}", "{'domain': 'example.org'} 61.0 24"),
+    ],
+)
+def test_a_task_gets_what_the_inventory_says_of_the_installation(tmp_path: Path, task: str, shown: str) -> None:
+    """Unless it says something else; also in a separate process. A variable that there is not leaves the default."""
+    play = "  vars: {named: example.org, atelier_site: {domain: '{{ named }}'}, atelier_ready_timeout: 61}\n"
+    said = run_module(tmp_path, _SHOWS_ITS_OPTIONS, play, task)
+    assert shown in said, said
 
 
 def test_a_password_and_its_hash_exclude_each_other() -> None:
