@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Status, Workspace
-from atelier.containers.container import is_unreleased
 from atelier.containers.engines import open_engine
 from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
+from atelier.database.lasting_errors import is_unreleased
 from atelier.workspaces.side_by_side import DOWN
 
 from ..auth.middleware import Caller

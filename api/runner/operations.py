@@ -9,9 +9,9 @@ from typing import Any
 from atelier.common.errors import AtelierError
 from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
-from atelier.containers.container import is_unreleased, release_failed
 from atelier.database.intent import back_to_sleep
 from atelier.database.job_store import Job, Jobs
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.workspace_store import WorkspaceStore
 
 from .adapter import Ended, error_from

@@ -13,8 +13,8 @@ from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Node, Site, Status, StopReason
-from atelier.containers.container import is_unreleased, release_failed
 from atelier.database.intent import stopped_on_purpose, wanted_up
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.placement import Machine
 from atelier.engine.models import Container, Event
 from support import container, open_store, order, row, site

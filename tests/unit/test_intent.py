@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from atelier.common.models import Status, StopReason
+from atelier.database.claims import Claims, Participant
 from atelier.database.intent import (
     back_to_sleep,
     present,
@@ -19,6 +20,7 @@ from atelier.database.intent import (
     wanted_up,
 )
 from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.migrations import _MIGRATIONS
 from atelier.database.workspace_store import WorkspaceStore
 from support import NETWORKS, ROOMY, order
@@ -52,6 +54,14 @@ def test_a_seat_with_another_version_s_error_runs_again(store: WorkspaceStore, s
         db.execute("UPDATE workspaces SET status = 'error', error = ?", (error,))
     store.observe(store.get(id=seat), Status.RUNNING, None)
     assert store.get(id=seat).status is Status.RUNNING
+
+
+def test_a_stop_does_not_end_the_error_of_a_failed_release(store: WorkspaceStore, seat: str) -> None:
+    release_failed(store, seat, "Docker is away.")
+    stopped_on_purpose(store, seat, StopReason.END)
+    assert is_unreleased(store.get(id=seat))
+    assert wanted_up(store) == set()
+    assert not Claims(store, "seat", wakes=["end"]).claim([Participant("A", "a@example.org")])[0].claim
 
 
 def test_what_was_stopped_on_purpose_is_not_wanted_until_it_is_started(store: WorkspaceStore, seat: str) -> None:

@@ -21,6 +21,8 @@ from atelier.containers.container import seat_spec
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.intent import stopped_on_purpose
+from atelier.database.lasting_errors import is_unreleased, release_failed, removal_of
+from atelier.database.migrations import nodes_of
 from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
@@ -713,6 +715,54 @@ def test_a_machine_is_removed_when_nothing_of_it_is_lost_by_that(installed: Inst
     begin_elsewhere(installed.context, id=row.id, or_base=True, check_mode=True)
     installed.store.update(row.id, node="beta")
     assert remove_machine(installed.context, "alpha") == (False, False)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_seat_that_was_not_released_begins_elsewhere_without_becoming_free(
+    installed: Installation, removed: bool
+) -> None:
+    """A checkpoint has its former participant's files."""
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    release_failed(installed.store, row.id, "alpha does not answer.")
+    if removed:
+        remove_machine(installed.context, "alpha", force=True)
+    begin_elsewhere(installed.context, id=row.id, to="beta")
+    now = installed.store.get(id=row.id)
+    assert (now.node, is_unreleased(now), removal_of(now)) == ("beta", True, None)
+    assert installed.started == []
+
+
+@pytest.mark.parametrize("released_first", [True, False])
+def test_a_failed_release_and_the_removal_of_the_machine_are_both_known(
+    installed: Installation, released_first: bool
+) -> None:
+    row = installed.seat("one")
+    installed.machines.lost.add("alpha")
+    steps = [
+        lambda: release_failed(installed.store, row.id, "alpha does not answer."),
+        lambda: remove_machine(installed.context, "alpha", force=True),
+    ]
+    for step in steps if released_first else reversed(steps):
+        step()
+    now = installed.store.get(id=row.id)
+    assert is_unreleased(now)
+    assert "machine alpha was removed" in str(now.error)
+    with installed.store.reading() as db:
+        assert nodes_of(db) == set(), "an installation without the machine can be set up again"
+    assert remove_machine(installed.context, "alpha", force=True) == (False, False)
+    assert ensure(installed.context, WorkspaceSpec(state=WorkspaceState.ABSENT, id=row.id)).changed
+
+
+def test_a_seat_that_was_not_released_is_moved_without_becoming_free(movable: Installation) -> None:
+    row = movable.seat("one")
+    in_container(movable, row)
+    movable.machines.all["alpha"].status = "running"
+    release_failed(movable.store, row.id, "Git is away.")
+    assert move(movable.context, id=row.id, name=None, to="beta").after["status"] == "error"
+    now = movable.store.get(id=row.id)
+    assert (now.node, is_unreleased(now)) == ("beta", True)
 
 
 def test_a_seat_of_a_machine_that_was_removed_is_torn_down_like_one_without_container(

@@ -15,8 +15,9 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, id_of, restored, stored, tagged, untagged
 from atelier.common.models import Status
 from atelier.common.texts import TEXTS
-from atelier.containers.container import is_unreleased, observed_status
+from atelier.containers.container import observed_status
 from atelier.database.job_store import Jobs, JobState
+from atelier.database.lasting_errors import is_unreleased
 from atelier.database.migrations import _MIGRATIONS
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.workshop.manifest import Entry, read_manifest, write_manifest

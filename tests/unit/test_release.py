@@ -12,9 +12,10 @@ from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
-from atelier.containers.container import is_unreleased, observed_status, release_failed
+from atelier.containers.container import observed_status
 from atelier.containers.context import Context
 from atelier.database.job_store import Jobs
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
@@ -42,6 +43,11 @@ class Engine:
         if self._fault:
             raise self._fault
         self.starts += self._restarts
+
+
+class Silent(Engine):
+    def logs(self, name: str, lines: int) -> str:
+        return ""
 
 
 def released(
@@ -135,6 +141,18 @@ def test_only_another_release_ends_the_error_of_one(tmp_path: Path, monkeypatch:
         released(tmp_path, store, Engine("exited"), monkeypatch)
         row = store.get(id=id)
         assert (row.status, row.error) == (Status.STOPPED, None)
+
+
+def test_an_ide_that_does_not_answer_leaves_the_error_of_a_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "answers_in_time", lambda *_: False)
+    with open_store(tmp_path) as store:
+        id = seat(store)
+        release_failed(store, id, "Docker is away.")
+        with pytest.raises(AtelierError, match="did not answer"):
+            seats.await_ide(context(site(tmp_path), store, Silent()).on(), store.get(id=id))
+        assert is_unreleased(store.get(id=id))
 
 
 def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(

@@ -12,6 +12,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
@@ -104,6 +105,33 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
         assert engine.containers[name] == before
         assert (row.id in wanted_up(store)) is (before == "running")
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
+
+
+def test_an_unreleased_seat_whose_reset_fails_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would return to the pool with its former participant's files."""
+    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        release_failed(store, row.id, "Docker is away.")
+        name = made.container_name(row.id)
+        engine = Engine(name, "running", "start")
+        with pytest.raises(AtelierError, match="does not start"):
+            reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
+        assert engine.containers == {name: "exited"}
+        assert is_unreleased(store.get(id=row.id))
+
+
+def test_an_unreleased_seat_stays_so_when_it_gets_its_previous_container_back(tmp_path: Path) -> None:
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        release_failed(store, row.id, "The reset was killed.")
+        name = made.container_name(row.id)
+        _, engine = killed_between_its_renames(name, row.id)
+        restore_previous_container(context(made, store, engine).on(), store.get(id=row.id))
+        assert name in engine.containers
+        assert is_unreleased(store.get(id=row.id))
 
 
 def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:

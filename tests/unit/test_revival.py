@@ -14,9 +14,9 @@ from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Status, StopReason
 from atelier.containers import snapshots
-from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.lasting_errors import release_failed
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container
 from atelier.workspaces import side_by_side as core

@@ -14,6 +14,7 @@ from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers import container as seats
 from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
+from atelier.database.lasting_errors import release_failed
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.workshop import upgrade as upgrades
@@ -294,7 +295,7 @@ def test_a_template_that_is_gone_is_named_and_nothing_is_changed(world: World) -
 
 def test_an_unreleased_seat_is_not_started(world: World) -> None:
     row = world.seat(running=False)
-    seats.release_failed(world.store, row.id, "Git is away.")
+    release_failed(world.store, row.id, "Git is away.")
     with pytest.raises(AtelierError) as error:
         world.upgrade(row)
     refused(error, Code.WORKSPACE_BUSY, "name")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import GIT_IMPORT, Limits, ProxyMode, Status
 from atelier.git.urls import GitAccess
 from atelier.workspaces.plan import (
@@ -33,6 +34,25 @@ PRESENT, STARTED, STOPPED, ABSENT = (
 )
 def test_nothing_is_there(state: WorkspaceState, steps: list[Step]) -> None:
     assert plan_workspace(WorkspaceSpec(state, name="base"), None, None) == steps
+
+
+@pytest.mark.parametrize(
+    ("docker", "present", "started", "stopped"),
+    [
+        ("running", [], [START], [STOP]),
+        ("restarting", [], [START], [STOP]),
+        ("exited", [], [START], []),
+        (None, [B], [B], [B, STOP]),
+    ],
+)
+def test_only_a_start_that_was_asked_for_starts_an_unreleased_seat(
+    docker: str | None, present: list[Step], started: list[Step], stopped: list[Step]
+) -> None:
+    """It may still have its former participant's work, and a seat that runs can be claimed."""
+    workspace = row(status=Status.ERROR, error=Message("release_failed", why="Docker is away."))
+    seen = container(docker) if docker else None
+    for state, steps in ((PRESENT, present), (STARTED, started), (STOPPED, stopped)):
+        assert plan_workspace(WorkspaceSpec(state, name="base"), workspace, seen) == steps
 
 
 @pytest.mark.parametrize(

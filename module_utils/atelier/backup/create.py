@@ -15,11 +15,12 @@ from typing import Any
 
 from ..common.atomic_files import no_space, write_atomically
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message, as_message, id_of, read
+from ..common.messages import Message, as_message, read
 from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
+from ..database.lasting_errors import removal_of
 from ..database.workspace_store import new_id, now
 from ..engine.models import Size
 from ..recordings.folders import copy_recordings
@@ -211,7 +212,7 @@ class _Backup:
                 if not any(found):
                     break
             for row in self.context.store.all():
-                if row.node not in nodes and id_of(row.error) != "machine_removed":
+                if row.node not in nodes and removal_of(row) is None:
                     self.missing[row.id] = Message("docker.node_unknown", node=row.node)
         self.context.at_each(_clear)
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.locks import Locks
-from ..common.messages import Message, id_of
+from ..common.messages import Message
 from ..common.models import ProxyMode, Site, Status, Workspace
-from ..containers.container import is_unreleased
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
+from ..database.lasting_errors import is_unreleased, removal_of
 from ..database.migrations import VERSION, nodes_of
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
@@ -201,7 +201,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
 
 def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> bool:
     """Creates the workspace's container; returns False if that fails, with the reason in the row's error."""
-    if id_of(row.error) == "machine_removed":
+    if removal_of(row):
         return False
     image, why = manifest.images.get(row.id), None
     if image is None:

@@ -16,7 +16,7 @@ from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, IDE_PORT, Status, Workspace
 from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
-from ..database.workspace_store import WorkspaceStore
+from ..database.lasting_errors import is_unreleased, removal_of
 from ..engine.models import Container, File, SeatSpec
 from .context import NodeContext
 from .node_lists import ready_proxy
@@ -185,7 +185,8 @@ def await_ide(context: NodeContext, workspace: Workspace) -> None:
         return
     log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
-    context.store.update(workspace.id, status=Status.ERROR, error=why)
+    if not is_unreleased(context.store.get(id=workspace.id)):
+        context.store.update(workspace.id, status=Status.ERROR, error=why)
     with_log = Message("ide_silent_log", why=why, log=log)
     raise AtelierError(Code.IDE_NOT_READY, with_log, workspace=workspace.id, container=name)
 
@@ -220,16 +221,6 @@ def health(address: str, route: SeatRoute = DIRECT) -> SeatResponse | None:
     return None
 
 
-def release_failed(store: WorkspaceStore, workspace_id: str, why: str) -> None:
-    """Marks a seat that may still contain the former participant's work, so that it cannot be claimed."""
-    store.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
-
-
-def is_unreleased(workspace: Workspace) -> bool:
-    """Whether the seat's release failed. Only a release, a reset or a manual start ends this state."""
-    return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
-
-
 def check_created(workspace: Workspace, field: str = "id") -> None:
     """Raises WORKSPACE_BUSY while the workspace is being created."""
     if workspace.status is Status.CREATING:
@@ -238,8 +229,7 @@ def check_created(workspace: Workspace, field: str = "id") -> None:
 
 def why_away(workspace: Workspace) -> str:
     """The error of a workspace whose machine does not answer."""
-    removed = workspace.error if id_of(workspace.error) == "machine_removed" else None
-    return removed or Message("node_silent", node=workspace.node)
+    return removal_of(workspace) or Message("node_silent", node=workspace.node)
 
 
 def container_of(context: NodeContext, workspace: Workspace) -> Container | None:

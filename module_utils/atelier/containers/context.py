@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from ..common.errors import Code
 from ..common.locks import Locks
-from ..common.messages import id_of
 from ..common.models import CONTROLLER, Site, Workspace
+from ..database.lasting_errors import removal_of
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
 from ..engine.client import Engine
@@ -53,7 +53,7 @@ class Context:
     def left_of(self, workspace: Workspace) -> NodeContext:
         """Like ``at``, but for a workspace whose machine was removed it returns the controller's context. There the
         workspace looks like one whose container is gone."""
-        return self.on() if id_of(workspace.error) == "machine_removed" else self.at(workspace)
+        return self.on() if removal_of(workspace) else self.at(workspace)
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
         """Raises NODE_UNAVAILABLE, as ``at``."""

@@ -12,11 +12,12 @@ from dataclasses import replace
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Status
-from ..containers.container import STOPPED, apply_ide_config, container_of, release_failed
+from ..containers.container import STOPPED, apply_ide_config, container_of
 from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
 from ..containers.snapshots import recover
 from ..database.claims import claim_times
+from ..database.lasting_errors import release_failed
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
 from ..workspaces.reset import ResetOutcome, reset

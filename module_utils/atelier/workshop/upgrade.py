@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import MIB, Status, Workspace
-from ..containers.container import check_created, is_unreleased, seat_spec, start_seat
+from ..containers.container import check_created, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.secret_paths import HOME
 from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
+from ..database.lasting_errors import is_unreleased
 from ..engine.docker_errors import is_engine_away
 from ..engine.machine import free_on
 from ..engine.models import Container, File

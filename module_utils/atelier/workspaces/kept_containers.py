@@ -20,10 +20,11 @@ from pathlib import Path
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError
-from ..common.models import Status, Workspace
+from ..common.models import Workspace
 from ..common.validation import is_id
 from ..containers.container import remove_container, start_seat
 from ..containers.context import Context, NodeContext
+from ..database.lasting_errors import is_unreleased, stopped
 from ..engine.models import Container
 from .checkpoints import stamp_after
 
@@ -50,8 +51,9 @@ def go_back(context: NodeContext, row: Workspace, kept: str, *, start: bool) -> 
     context.engine.rename(name, name + NEW_SUFFIX)
     context.engine.rename(kept, name)
     context.engine.remove(name + NEW_SUFFIX)
-    context.store.update(row.id, status=Status.STOPPED, error=None, git_pending=row.git_pending)
-    if start:
+    status, error = stopped(row)
+    context.store.update(row.id, status=status, error=error, git_pending=row.git_pending)
+    if start and not is_unreleased(row):
         start_seat(context, row)
 
 
@@ -85,7 +87,8 @@ def restore_previous_container(context: NodeContext, row: Workspace) -> None:
     """Gives ``previous_container`` its name again. The caller holds the seat's lock."""
     if former := previous_container(context, row.id):
         context.engine.rename(former.name, context.site.container_name(row.id))
-        context.store.update(row.id, status=Status.STOPPED, error=None)
+        status, error = stopped(row)
+        context.store.update(row.id, status=status, error=error)
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..common.errors import AtelierError, Code, faults_of, invalid
-from ..common.messages import Message, id_of
-from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
+from ..common.messages import Message
+from ..common.models import CONTROLLER, GIT_IMPORT, Workspace
 from ..containers.container import check_created, container_of, discard_container, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import renew_credential
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot
 from ..database.intent import stopped_on_purpose, wanted_up
+from ..database.lasting_errors import is_unreleased, machine_removed, removal_of
 from ..database.workspace_store import WorkspaceStore
 from .checkpoints import Checkpoint, newest_checkpoint
 from .move import target_of
@@ -100,10 +101,10 @@ def remove_machine(context: Context, node: str, *, force: bool = False, check_mo
         why = Message("machine_in_use" if force else "machine_has_seats", node=node[:60], count=len(rows))
         raise AtelierError(Code.VALIDATION_ERROR, why, field="name", value=node[:60], seats=len(rows))
     member = context.engines.swarm_members().get(node)
-    marked = [row for row in rows if id_of(row.error) != "machine_removed"]
+    marked = [row for row in rows if removal_of(row) is None]
     if not check_mode:
         for row in marked:
-            context.store.update(row.id, status=Status.ERROR, error=Message("machine_removed", node=node))
+            machine_removed(context.store, row)
         if member is not None:
             context.on().engine.remove_node(member.id)
     return bool(marked) or member is not None, answers
@@ -183,7 +184,7 @@ def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint
 def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun:
     """Makes the container, and starts it if the workspace is meant to run."""
     name, store = there.site.container_name(row.id), there.store
-    runs = row.id in wanted_up(store)
+    runs = row.id in wanted_up(store) and not is_unreleased(row)
     # Leftovers of an interrupted run.
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):
@@ -193,7 +194,10 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     try:
         with store.transaction() as db:
             store.relocate(row.id, there.node, memory)
-            if runs:
+            if is_unreleased(row):
+                # Its files may be the former participant's. Its machine is another one than the removed one now.
+                store.update(row.id, error=Message("release_failed", why=Message("node_silent", node=begun.lost)))
+            elif runs:
                 store.claim_running_slot(row.id, memory=memory)
             store.update(row.id, git_pending=GIT_IMPORT if origin == "repository" else None)
             db.execute(
@@ -217,7 +221,7 @@ def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
         # Its secrets belong to the lost container.
         forget_snapshot(there, row.id)
     there.sync_routes()
-    if row.id in wanted_up(there.store):
+    if row.id in wanted_up(there.store) and not is_unreleased(row):
         # A checkpoint may hold uncommitted work, and so may a container that ran: its IDE may have answered after an
         # earlier run gave up. A base holds no work of this workspace.
         restore = never_ran and begun.origin != "checkpoint" and row.branch is not None

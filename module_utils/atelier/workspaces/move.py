@@ -20,6 +20,7 @@ from ..containers.git_provisioning import git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import recover, snapshot
+from ..database.lasting_errors import is_unreleased
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoints import leave_checkpoints, push_missing
@@ -114,7 +115,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
         raise
     row = here.store.get(id=row.id)
     here.sync_routes()
-    if ran:
+    if ran and not is_unreleased(row):
         start_seat(there, row)
     # A machine that went away meanwhile is cleared by reconcile when it returns.
     with suppress(AtelierError):

@@ -19,7 +19,8 @@ from ..common.validation import (
     check_template,
     check_title,
 )
-from ..containers.container import observed_status
+from ..containers.container import STOPPED, observed_status
+from ..database.lasting_errors import is_unreleased
 from ..engine.models import Container
 from ..git.urls import GitAccess, check_git_url
 from .credentials_csv import CredentialsCsv
@@ -110,8 +111,9 @@ def plan_workspace(
         _refuse_unfinished_clone(workspace, status)
         steps.append(Step.BUILD)
         status = Status.RUNNING
+    unreleased = is_unreleased(workspace)
     wanted_up = desired.state is WorkspaceState.STARTED or (
-        desired.state is WorkspaceState.PRESENT and status is Status.ERROR
+        desired.state is WorkspaceState.PRESENT and status is Status.ERROR and not unreleased
     )
     # Undoing an interrupted snapshot also unpauses the container.
     paused = container is not None and container.status == "paused" and not interrupted
@@ -126,7 +128,8 @@ def plan_workspace(
             steps.append(Step.FETCH)
         if git_server and wants_repository(desired, workspace):
             steps.append(Step.REPOSITORY)
-    if desired.state is WorkspaceState.STOPPED and (status is not Status.STOPPED):
+    is_down = status is Status.STOPPED or (unreleased and container is not None and container.status in STOPPED)
+    if desired.state is WorkspaceState.STOPPED and not is_down:
         steps.append(Step.STOP)
     return steps
 

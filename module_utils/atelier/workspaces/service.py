@@ -29,6 +29,7 @@ from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, to_stay_stopped
+from ..database.lasting_errors import stopped
 from ..database.rows import Reservation
 from ..database.workspace_store import new_id
 from ..engine.models import Container
@@ -377,5 +378,6 @@ def _dry_run(
     if {Step.BUILD, Step.START} & set(steps):
         after |= {"status": str(Status.RUNNING), "error": None}
     if Step.STOP in steps:
-        after |= {"status": str(Status.STOPPED), "error": None}
+        status, error = stopped(workspace)
+        after |= {"status": str(status), "error": error}
     return after

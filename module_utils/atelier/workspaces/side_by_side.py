@@ -15,10 +15,11 @@ from typing import TypeVar
 from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Status
-from ..containers.container import container_of, is_unreleased
+from ..containers.container import container_of
 from ..containers.context import Context
 from ..containers.snapshots import recover
 from ..database.intent import wanted_up
+from ..database.lasting_errors import is_unreleased
 from ..engine.docker_errors import is_engine_away
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import bring_up, ensure

@@ -1,0 +1,43 @@
+"""Errors of a workspace that stay, whatever its container does, until somebody decides: its release failed, or its
+machine was removed, or both."""
+
+from __future__ import annotations
+
+from ..common.messages import Message, id_of
+from ..common.models import Status, Workspace
+from .workspace_store import WorkspaceStore
+
+
+def release_failed(store: WorkspaceStore, workspace_id: str, why: str) -> None:
+    """Marks a seat that may still contain the former participant's work, so that it cannot be claimed."""
+    with store.transaction():
+        row = store.get(id=workspace_id)
+        _mark(store, row, Message("release_failed", why=removal_of(row) or why))
+
+
+def is_unreleased(workspace: Workspace) -> bool:
+    """Whether the seat's release failed. Only a release, a reset or a manual start ends this state."""
+    return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
+
+
+def stopped(workspace: Workspace) -> tuple[Status, str | None]:
+    """The status and error of a workspace that is stopped from now on."""
+    return (workspace.status, workspace.error) if is_unreleased(workspace) else (Status.STOPPED, None)
+
+
+def machine_removed(store: WorkspaceStore, workspace: Workspace) -> None:
+    """Marks a workspace whose machine was removed for good."""
+    removed = Message("machine_removed", node=workspace.node)
+    _mark(store, workspace, Message("release_failed", why=removed) if is_unreleased(workspace) else removed)
+
+
+def removal_of(workspace: Workspace) -> Message | None:
+    """The error that the workspace's machine was removed, if it was."""
+    error = workspace.error
+    if isinstance(error, Message) and error.id == "release_failed":
+        error = error.params["why"]
+    return error if isinstance(error, Message) and error.id == "machine_removed" else None
+
+
+def _mark(store: WorkspaceStore, workspace: Workspace, error: Message) -> None:
+    store.update(workspace.id, status=Status.ERROR, error=error)
