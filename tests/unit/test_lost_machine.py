@@ -99,6 +99,9 @@ class Engine:
     def stop(self, name: str) -> None:
         self.status = "exited"
 
+    def update_limits(self, container: str, memory: int, cpus: float) -> None:
+        """Nothing."""
+
     def remove_volume(self, volume: str) -> bool:
         return False
 
@@ -577,6 +580,30 @@ def test_a_machine_without_room_is_named_with_what_is_wanted_and_left(movable: I
     told = refused(error, Code.NO_ROOM, "site.nodes")
     for named in ("2.0 GiB", "beta 1.5 GiB", "controller 1.0 GiB"):
         assert named in told
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_running_seat_gets_no_more_memory_than_its_machine_has_left(
+    installed: Installation, check_mode: bool
+) -> None:
+    row = installed.seat("one")
+    in_container(installed, row)
+    installed.machines.all["alpha"].status = "running"
+    installed.machines.room["alpha"] = 3 * GIB
+
+    def give(memory: str) -> bool:
+        wanted = WorkspaceSpec(state=WorkspaceState.PRESENT, id=row.id, memory=memory)
+        return ensure(installed.context, wanted, check_mode=check_mode).changed
+
+    with pytest.raises(AtelierError) as error:
+        give("4g")
+    assert "'one' needs 4.0 GiB" in refused(error, Code.NO_ROOM, "site.nodes")
+    # Less is never refused, whatever the machine has promised.
+    installed.machines.room["alpha"] = 0
+    assert give("1g")
+    stopped_on_purpose(installed.store, row.id)
+    installed.machines.all["alpha"].status = "exited"
+    assert give("4g"), "one that stays stopped is promised nothing"
 
 
 def test_a_move_whose_room_was_taken_meanwhile_is_undone(

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, stored
-from ..common.models import CONTROLLER, GIT_IMPORT, MEMORY_SIZES, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.models import CONTROLLER, GIT_IMPORT, MEMORY_SIZES, Limits, Network, ProxyMode, Quotas, Status, Workspace
 from ..common.timestamps import timestamp
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
@@ -238,6 +238,15 @@ class WorkspaceStore:
             if self._is_promised(workspace_id):
                 self._check_memory(workspace_id, memory)
             self.end_beginning(workspace_id)
+
+    def check_growth(self, workspace_id: str, limits: Limits, memory: Mapping[str, int]) -> None:
+        """Raises NO_ROOM when the workspace is to run with more memory than before, and its machine has too little left
+        for that. ``memory`` as for ``claim_running_slot``."""
+        grows = limits.memory_bytes > self.get(id=workspace_id).limits.memory_bytes
+        if grows and self._is_promised(workspace_id):
+            with self.transaction(dry_run=True):
+                self.update(workspace_id, memory=limits.memory)
+                self._check_memory(workspace_id, memory)
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""

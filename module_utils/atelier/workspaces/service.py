@@ -307,6 +307,7 @@ def _change_password(context: NodeContext, workspace: Workspace, password_hash: 
 
 
 def _change_limits(context: NodeContext, workspace: Workspace, limits: Limits) -> None:
+    context.store.check_growth(workspace.id, limits, context.engines.memory())
     name = context.site.container_name(workspace.id)
     if context.engine.inspect(name) is not None:
         context.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
@@ -360,6 +361,8 @@ def _dry_run(
     # Refuse early what the database would refuse.
     if details := details_of(desired, workspace):
         context.store.update(workspace.id, True, **details)
+    if Step.LIMITS in steps:
+        context.store.check_growth(workspace.id, limits_of(desired, workspace), context.engines.memory())
     if before and {Step.BUILD, Step.START} & set(steps):
         context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
     planned = workspace._replace(
