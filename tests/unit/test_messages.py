@@ -97,7 +97,8 @@ def test_a_sentence_of_an_older_version_stays_as_it_is(text: str | None) -> None
 
 
 def test_an_error_keeps_its_code_on_the_way_from_a_module() -> None:
-    error = AtelierError(Code.WORKSPACE_BUSY, Message("held.folder", folder="/srv", seconds=30.0), field="folder")
+    held = Message("held.folder", folder="/srv", seconds=30.0)
+    error = AtelierError(Code.WORKSPACE_BUSY, held, remedy=Message("held_by_another"), field="folder")
     assert (id_of(error.message), id_of(error.sentence)) == ("held.folder", "sentences")
     told = "Another run has been collecting into /srv for 30 seconds. Wait for it to end, then run this again."
     assert str(error) == told

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import AtelierError, Code
@@ -29,6 +31,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def usable(file: Path, code: Code) -> Iterator[None]:
+    """Raises the code for a file (or a folder) of the state folder that the block cannot read, understand or write."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = Message("file_unusable", file=file, why=getattr(error, "strerror", None) or error)
+        raise AtelierError(code, why, field="site.state_dir") from error
 
 
 def no_space(error: OSError) -> AtelierError | None:

@@ -129,7 +129,7 @@ class Locks:
         self,
         byte: int,
         wait: float,
-        held_by_another: str,
+        id: str,
         *,
         field: str | None = None,
         code: Code = Code.WORKSPACE_BUSY,
@@ -138,7 +138,8 @@ class Locks:
     ) -> Iterator[None]:
         with self._held(byte, wait, kind) as held:
             if not held:
-                raise AtelierError(code, Message(held_by_another, seconds=wait, **params), field=field)
+                why, remedy = Message(id, seconds=wait, **params), Message("held_by_another")
+                raise AtelierError(code, why, remedy=remedy, field=field)
             yield
 
     @contextmanager

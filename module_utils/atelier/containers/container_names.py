@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 
-from ..common.atomic_files import write_atomically
+from ..common.atomic_files import usable, write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
@@ -61,11 +61,8 @@ def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> 
                     held.enter_context(locks.workspace(id, wait))
                 for name, wanted in misnamed(named, engine.containers(label)).items():
                     engine.rename(name, wanted)
-            try:
+            with usable(_key_file(site.state_dir), Code.REGISTRY_ERROR):
                 write_atomically(_key_file(site.state_dir), text.encode(), mode=0o600)
-            except OSError as error:
-                not_written = Message("names_key_not_written", file=_key_file(site.state_dir), why=error)
-                raise AtelierError(Code.REGISTRY_ERROR, not_written) from error
         return named
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.atomic_files import usable, write_atomically
+from ..common.errors import Code
 from ..common.locks import Locks
-from ..common.messages import Message
 from ..common.models import Site
 from ..database.workspace_store import WorkspaceStore
 
@@ -39,12 +38,9 @@ def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
     with locks.egress():
         # Read while locked, so that concurrent runs see each other's workspaces.
         data = client_map(store)
-        try:
+        with usable(file, Code.EGRESS_ERROR):
             if file.exists() and file.read_bytes() == data:
                 return
             file.parent.mkdir(mode=0o755, exist_ok=True)
             # Each proxy runs as its own user.
             write_atomically(file, data, mode=0o644)
-        except OSError as error:
-            why = Message("file_not_written", file=file, why=error)
-            raise AtelierError(Code.EGRESS_ERROR, why, field="site.state_dir") from error

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..common.atomic_files import write_atomically
+from ..common.atomic_files import usable, write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
@@ -86,7 +86,7 @@ class Squid:
     def _apply(self, live: Configuration | None, wanted: Configuration) -> None:
         for leftover in self._folder.glob(".squid.conf*"):  # of writers that were killed
             leftover.unlink()
-        try:
+        with usable(self._folder, Code.SQUID_ERROR):
             if live is not None and live.is_running():
                 self._note_good(live)
             if live != wanted:
@@ -98,9 +98,6 @@ class Squid:
                 return
             said = complaint(self._engine().logs(self._container, _LOG_LINES))
             restored = self._roll_back()
-        except OSError as error:
-            why = Message("squid.files_unusable", folder=self._folder, why=error.strerror)
-            raise AtelierError(Code.SQUID_ERROR, why, field="site.state_dir") from error
         params = {"seconds": self._wait, "said": said, "restored": restored, "container": self._container}
         raise AtelierError(Code.SQUID_ERROR, Message("squid.too_slow", **params))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from ..common.atomic_files import usable
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 
@@ -79,13 +80,8 @@ class Configuration:
 
 def read_configuration(path: Path) -> Configuration | None:
     """The file's configuration; None without the file. Raises SQUID_ERROR for one that can't be read."""
-    try:
-        return Configuration(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        why = Message("squid.file_unreadable", path=path, kind=type(error).__name__)
-        raise AtelierError(Code.SQUID_ERROR, why, field="site.state_dir") from error
+    with usable(path, Code.SQUID_ERROR):
+        return Configuration(path.read_text()) if path.exists() else None
 
 
 def live_configuration(state_dir: Path) -> Configuration:

@@ -90,12 +90,11 @@ def plan_whitelist(
     kept = {entry for entry in {*present, *base} if covering(removed, entry) is None} | set(base)
     for entry in named:
         above = covering(kept, entry)
-        if above is not None:
-            id = "domain_in_base" if above in base else "domain_below"
-            raise invalid(id, "domains", entry=entry, value=entry, above=above)
-        below = [other for other in base if covering({entry}, other)]
-        if below:
-            raise invalid("domain_always_allowed", "domains", entry=entry, value=entry, base=below[0])
+        if above is not None and above not in base:
+            raise invalid("domain_below", "domains", entry=entry, value=entry, above=above)
+        always = above or next((other for other in base if covering({entry}, other)), None)
+        if always is not None:
+            raise invalid("domain_always_allowed", "domains", entry=entry, value=entry, base=always)
     return without_covered(kept)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..common.atomic_files import write_atomically
+from ..common.atomic_files import usable, write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
@@ -50,24 +50,14 @@ class Gateway:
 
     def saved(self) -> dict[str, str]:
         """The routes in the file."""
-        try:
-            return _pairs(self._map.read_text().splitlines())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise self._unusable(error) from error
+        with usable(self._map, Code.GATEWAY_ERROR):
+            return _pairs(self._map.read_text().splitlines()) if self._map.exists() else {}
 
     def _save(self, wanted: Mapping[str, str]) -> None:
         lines = "".join(f"{key} {value}\n" for key, value in wanted.items())
-        try:
+        with usable(self._map, Code.GATEWAY_ERROR):
             self._map.parent.mkdir(mode=0o755, exist_ok=True)
             write_atomically(self._map, lines.encode(), mode=0o644)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> AtelierError:
-        told = Message("gateway.routes_unusable", file=self._map, why=error.strerror)
-        return AtelierError(Code.GATEWAY_ERROR, told, field="site.state_dir")
 
     def running(self) -> dict[str, str] | None:
         """The routes of the running gateway; None when it doesn't run."""

@@ -285,7 +285,7 @@ def _understood(what: str) -> Iterator[None]:
 def check_description(description: str) -> None:
     """Raises VALIDATION_ERROR for one that is too long for Forgejo."""
     if len(description) > _DESCRIPTION_LENGTH:
-        raise invalid("input.description", "description", count=len(description), most=_DESCRIPTION_LENGTH)
+        raise invalid("input.too_long", "description", count=len(description), most=_DESCRIPTION_LENGTH)
 
 
 def no_default_branch(name: str, branch: str) -> AtelierError:

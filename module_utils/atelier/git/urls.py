@@ -49,7 +49,7 @@ def check_git_url(url: str, name: str = "git_url") -> str:
         # Check this first: other errors would show the address.
         raise invalid("git_url.credentials", name)
     if len(url) > _LONGEST_URL:
-        raise invalid("git_url.too_long", name, count=len(url), most=_LONGEST_URL)
+        raise invalid("input.too_long", name, count=len(url), most=_LONGEST_URL)
     if _NOT_IN_A_URL.search(url):
         raise invalid("git_url.character", name, url=url[:80])
     if url.startswith("-") or not re.match(r"https?://", url, re.IGNORECASE):
@@ -77,7 +77,7 @@ def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
     user = user or _DEFAULT_USER
     for name, value, longest in (("git_username", user, _LONGEST_USER), ("git_token", token, _LONGEST_TOKEN)):
         if len(value) > longest:
-            raise invalid("git_url.access_too_long", name, count=len(value), most=longest)
+            raise invalid("input.too_long", name, count=len(value), most=longest)
         if _CONTROL.search(value):
             raise invalid("git_url.access_control", name)
     return GitAccess(user, token)
@@ -88,7 +88,7 @@ def _check_host(host: str, netloc: str, name: str) -> None:
         address = _ipv6(host)
         # Such as 1:2::3%eth0: which interface, the seat alone would know.
         if address is None:
-            raise invalid("git_url.no_ipv6", name, host=netloc[:80])
+            raise invalid("git_url.no_host", name, host=netloc[:80])
     else:
         if not _HOST.fullmatch(host):
             raise invalid("git_url.no_host", name, host=host[:80])

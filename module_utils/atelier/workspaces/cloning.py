@@ -13,7 +13,7 @@ from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
-from ..containers.container import container_of, discard_container, make_seat
+from ..containers.container import check_created, container_of, discard_container, make_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
@@ -92,8 +92,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     """
     _check(order)
     source = context.store.get(id=order.source_id, name=order.source, field="source")
-    if source.status is Status.CREATING:
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
+    check_created(source, "source")
     source = source._replace(node_labels=context.engines.node_labels(order.nodes, source.node_labels))
     if check_mode:
         return _dry_run(context, order, source)
