@@ -183,14 +183,31 @@ def test_two_at_once_start_one() -> None:
     assert "started" in words[1]
 
 
+def start_with(old: str, new: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script with a change."""
+    script, changed = FOLDER / "bin/start-dockerd", FOLDER / "bin/changed"
+    assert old in script.read_text()
+    changed.write_text(script.read_text().replace(old, new))
+    changed.chmod(0o755)
+    done = subprocess.run([changed], capture_output=True, text=True, check=False, timeout=120)
+    changed.unlink()
+    return done
+
+
+def test_a_start_beside_one_that_hangs_ends_in_its_time() -> None:
+    pid = int(PIDFILE.read_text())
+    os.kill(pid, signal.SIGSTOP)
+    done = start_with("deadline=$(($(date +%s) + 60))", "deadline=$(($(date +%s) + 1))")
+    os.kill(pid, signal.SIGCONT)
+    assert done.returncode != 0
+    assert "dockerd did not answer within" in done.stderr
+    assert start().returncode == 0
+    assert int(PIDFILE.read_text()) == pid
+
+
 def test_a_start_that_fails_shows_why() -> None:
     stop()
-    script = FOLDER / "bin/start-dockerd"
-    broken = FOLDER / "bin/broken"
-    broken.write_text(script.read_text().replace("--bridge=mol-docker", "--storage-driver=nonsense"))
-    broken.chmod(0o755)
-    done = subprocess.run([broken], capture_output=True, text=True, check=False)
-    broken.unlink()
+    done = start_with("--bridge=mol-docker", "--storage-driver=nonsense")
     assert done.returncode != 0
     assert "dockerd ended instead of starting" in done.stderr
     assert "nonsense" in done.stderr
