@@ -15,11 +15,12 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
+from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.placement import Machine
 from atelier.engine.models import Image
 from atelier.workspaces import cloning
 from atelier.workspaces.cloning import CloneOrder, clone
-from support import context, open_store, order, site
+from support import container, context, open_store, order, site
 
 ALL = (CONTROLLER, "alpha", "beta")
 REMOTE = "10.0.0.10:5000/test/snapshot:one"
@@ -101,6 +102,24 @@ def test_without_the_registry_only_seats_of_other_machines_fail(installed: Insta
     rows = {row.name: row for row in installed.context.store.all() if row.cloned_from}
     assert {row.status for row in rows.values() if row.node == CONTROLLER} == {Status.RUNNING}
     assert {row.status for row in rows.values() if row.node != CONTROLLER} == {Status.ERROR}
+
+
+def test_a_seat_that_was_not_released_is_not_started_with_the_others(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be free again, with its former participant's files."""
+    store, names, started = installed.context.store, ("one 1", "one 2"), list[str]()
+    installed.clone(2)
+    left = store.get(name="one 1")
+    release_failed(store, left.id, "Docker is away.")
+    monkeypatch.setattr(cloning, "container_of", lambda _, row: container(name=row.name))
+    monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
+    for check_mode in (True, False):
+        seats = clone(installed.context, CloneOrder(source="one", names=names), check_mode=check_mode).seats
+        assert [seat["changed"] for seat in seats] == [False, False] if check_mode else [True, False]
+    assert started == ["one 2", "one 2"]
+    assert "The release of 'one 1' failed" in str(seats[0]["error"])
+    assert is_unreleased(store.get(name="one 1"))
 
 
 def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:

@@ -215,8 +215,8 @@ TEXTS = {
     # Copies of a workspace.
     "upgrade.no_container": "The workspace {name!r} has no container whose files an upgrade could keep.",
     "upgrade.no_container.remedy": "Start it, or reset it: both make a container of the present image.",
-    "upgrade.unreleased": "The release of {name!r} failed, so it may still hold its former participant's work.",
-    "upgrade.unreleased.remedy": "Release, reset or start it first.",
+    "unreleased": "The release of {name!r} failed, so it may still hold its former participant's work.",
+    "unreleased.remedy": "Release, reset or start it first.",
     "upgrade.no_room": "{name!r} needs {needed} MiB on the disk a second time, and {left} MiB are to stay free; there"
     " are {free} MiB.",
     "upgrade.no_room.remedy": "Delete what is not needed, such as images, checkpoints or kept containers"

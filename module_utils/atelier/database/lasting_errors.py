@@ -3,6 +3,7 @@ machine was removed, or both."""
 
 from __future__ import annotations
 
+from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import Status, Workspace
 from .workspace_store import WorkspaceStore
@@ -18,6 +19,12 @@ def release_failed(store: WorkspaceStore, workspace_id: str, why: str) -> None:
 def is_unreleased(workspace: Workspace) -> bool:
     """Whether the seat's release failed. Only a release, a reset or a manual start ends this state."""
     return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
+
+
+def check_released(workspace: Workspace) -> None:
+    """Raises WORKSPACE_BUSY for a seat whose release failed."""
+    if is_unreleased(workspace):
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=workspace.name), field="name")
 
 
 def stopped(workspace: Workspace) -> tuple[Status, str | None]:

@@ -21,7 +21,7 @@ from ..containers.secret_paths import HOME
 from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
-from ..database.lasting_errors import is_unreleased
+from ..database.lasting_errors import check_released
 from ..engine.docker_errors import is_engine_away
 from ..engine.machine import free_on
 from ..engine.models import Container, File
@@ -122,8 +122,7 @@ def _container(here: NodeContext, row: Workspace) -> Container:
     container = here.engine.inspect(here.site.container_name(row.id))
     if container is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("upgrade.no_container", name=row.name), field="name")
-    if is_unreleased(row):
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("upgrade.unreleased", name=row.name), field="name")
+    check_released(row)
     return container
 
 

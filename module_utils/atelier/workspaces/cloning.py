@@ -18,6 +18,7 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
+from ..database.lasting_errors import check_released, is_unreleased
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
@@ -119,7 +120,7 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
     if any(seat.make for seat in seats):
         check_source(context.at(source), source)
     for seat in seats:
-        seat.changed = seat.make or _start(context, seat, check_mode=True)
+        seat.changed = seat.make or (not is_unreleased(seat.workspace) and _start(context, seat, check_mode=True))
     views = [_planned_view(context, seat) for seat in seats]
     return CloneOutcome(batch is not None, view(context.site, source, source.status), views)
 
@@ -349,6 +350,8 @@ def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat
             if _is_unmade(context, row):
                 _make(context, images[row.node], seat, row)
                 return True
+    # Only a start of that very seat returns it to the pool with its former participant's files.
+    check_released(seat.workspace)
     return _start(context, seat)
 
 
