@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from ..monitoring.disk_gauge import space
 from ..monitoring.findings import Found, Labels, Samples, findings
+from ..schemas.system import Attention
 from ..services.services import Services
 
 # A metric's name, its value, and its labels.
@@ -91,12 +92,6 @@ def collector(services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(_Collector(services))
     return registry
-
-
-def certificate_expires(services: Services) -> datetime | None:
-    """When the gateway's certificate expires; None without TLS."""
-    certificate = served_certificate(services.settings.site.state_dir)
-    return certificate.expires if certificate else None
 
 
 def _by_name(samples: Iterable[Sample]) -> Samples:
@@ -194,9 +189,14 @@ def _backup(services: Services) -> Iterator[Sample]:
         yield "atelier_backup_last_success_timestamp_seconds", succeeded, {}
 
 
-def attention(services: Services) -> list[Found]:
-    """The findings that hold now, the most severe first."""
-    return [_with_reason(services, each) for each in findings(_by_name(_of_platform(services)))]
+def attention(services: Services) -> Attention:
+    """The findings that hold now, the most severe first, and when the gateway's certificate expires."""
+    certificate = served_certificate(services.settings.site.state_dir)
+    return {
+        "success": True,
+        "findings": [_with_reason(services, each).view() for each in findings(_by_name(_of_platform(services)))],
+        "certificateExpires": timestamp(certificate.expires) if certificate else None,
+    }
 
 
 def _with_reason(services: Services, found: Found) -> Found:

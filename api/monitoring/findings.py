@@ -15,6 +15,7 @@ from typing import Literal
 from atelier.common.messages import Message
 
 from ..core.formatting import duration, size
+from ..schemas.system import FindingView
 
 _DAY = 86400
 _OPERATORS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
@@ -146,6 +147,17 @@ class Found:
     def message(self) -> Message:
         found = Message(f"attention.{self.finding.code}", figure=_figure(self.finding.unit, self.value), **self.labels)
         return found if self.reason is None else Message("sentences", first=found, then=self.reason)
+
+    def view(self) -> FindingView:
+        """The finding as the contract shows it."""
+        return {
+            "code": self.finding.code,
+            "severity": self.finding.severity.value,
+            "message": self.message,
+            "labels": dict(self.labels),
+            "value": self.value,
+            "runbook": self.finding.runbook,
+        }
 
 
 def _figure(unit: Unit, value: float) -> str:

@@ -9,13 +9,12 @@ from typing import Annotated, cast
 
 import psutil
 from atelier.common.models import Status
-from atelier.common.timestamps import timestamp
 from atelier.database.workspace_store import now
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ..background.metrics import attention, certificate_expires
+from ..background.metrics import attention
 from ..core.formatting import duration, size
 from ..core.openapi import errors
 from ..core.responses import Route
@@ -113,22 +112,7 @@ async def audit(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000
 @router.get("/api/attention", responses=errors())
 async def needs_attention(services: ServicesDep) -> Attention:
     """Returns what an operator must act on. Prometheus has the same conditions in docs/monitoring/atelier.rules.yml."""
-    expires = certificate_expires(services)
-    return {
-        "success": True,
-        "findings": [
-            {
-                "code": found.finding.code,
-                "severity": found.finding.severity.value,
-                "message": found.message,
-                "labels": dict(found.labels),
-                "value": found.value,
-                "runbook": found.finding.runbook,
-            }
-            for found in attention(services)
-        ],
-        "certificateExpires": timestamp(expires) if expires else None,
-    }
+    return attention(services)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=errors())

@@ -30,7 +30,7 @@ from api.schemas.projects import CreateProject, Project
 shown = {"id": "0123456789ab", "name": "a", "type": "empty", "status": "running", "group": "g", "workspaceUrl": "",
          "createdAt": "", "lastActivity": "", "notes": "", "passwordProtected": False, "error": "w",
          "memoryLimit": "2g", "cpuCores": "2", "proxyMode": "quarantine", "node": "controller",
-         "imageOutdated": False, "stoppedFor": None}
+         "imageOutdated": False, "stoppedFor": None, "diskWarning": None}
 config = {"enableProxy": True, "templates": ["empty"], "gitServerEnabled": False}
 form = create_form(config, [], words("en"))
 closed_form = create_form(config | {"enableProxy": False}, [], words("en"))
@@ -38,9 +38,9 @@ print(json.dumps({
     "asked": str(TypeAdapter(Mode).validate_python("quarantine")),
     "request": CreateProject.model_json_schema()["$defs"]["ProxyMode"]["enum"],
     "answer": TypeAdapter(Project).json_schema()["$defs"]["ProxyMode"]["enum"],
-    "form": [(mode["value"], mode["label"]) for mode in form["modes"]],
-    "without_proxies": [mode["value"] for mode in closed_form["modes"]],
-    "row": row(shown, words("en"))["capabilities"],
+    "form": [(mode, words("en")(f"mode.{mode}")) for mode in form["modes"]],
+    "without_proxies": closed_form["modes"],
+    "row": row(shown)["capabilities"],
 }))
 """
 # Runs the Ansible module workspace with the arguments that are its first one, as JSON.

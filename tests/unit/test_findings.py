@@ -25,7 +25,6 @@ from api.monitoring.findings import FINDINGS, Samples, findings
 from api.monitoring.platform_health import PlatformHealth
 from api.routers.workshop import _claim
 from api.web.i18n import languages, words
-from api.web.presenters.attention import section
 from api.web.runbook import FILE, anchor, runbook
 from api.web.templating import rendered
 from tests.alert_cases import CASES, NOW, Case, Figures
@@ -105,17 +104,16 @@ def test_the_runbook_renders_no_html_of_its_own() -> None:
 def test_the_page_tells_each_finding_in_the_readers_language(language: str) -> None:
     translator = words(language)
     for case in CASES:
-        shown = section(findings(samples(case.holds), NOW), None, translator)
-        (row,) = shown["findings"]
+        (found,) = findings(samples(case.holds), NOW)
         told = translator.texts[f"told.attention.{case.code}"]
-        assert all(value in row["text"] for name, value in case.labels.items() if f"{{{name}}}" in told)
-        html = rendered("attention.html", translator, **shown)
+        html = rendered("attention.html", translator, findings=[found.view()], certificateExpires=None)
+        assert all(value in html for name, value in case.labels.items() if f"{{{name}}}" in told)
         assert f'href="/runbook#{case.code.replace("_", "-")}"' in html
-        assert "{" not in row["text"]
+        assert "{" not in html
 
 
 def test_the_page_says_that_all_is_well() -> None:
-    html = rendered("attention.html", words("de"), **section([], None, words("de")))
+    html = rendered("attention.html", words("de"), findings=[], certificateExpires=None)
     assert "Nichts braucht Aufmerksamkeit." in html
     assert "Zertifikat" not in html
 
@@ -129,7 +127,7 @@ def test_a_finding_says_why_where_that_is_known(tmp_path: Path, monkeypatch: pyt
     services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
 
     def told() -> dict[str, str]:
-        return {found.finding.code: found.message for found in metrics.attention(services)}
+        return {found["code"]: found["message"] for found in metrics.attention(services)["findings"]}
 
     without = {"backup_failed": "The last backup failed.", "certificate_not_renewed": told()["certificate_not_renewed"]}
     assert told() == without

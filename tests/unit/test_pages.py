@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -24,9 +25,10 @@ from api.core.errors import error_response, validation_response
 from api.schemas.projects import CreateProject
 from api.services.workshop_teardown import _not_collected
 from api.web import i18n
-from api.web.i18n import FOLDER, choose_language, languages, read_languages, words
+from api.web.i18n import FOLDER, Words, choose_language, languages, read_languages, words
 from api.web.presenters import aliases as addresses
-from api.web.presenters import egress, git, jobs, machines, workspaces
+from api.web.presenters import egress, jobs, machines, workspaces
+from api.web.presenters.git import default_first
 from api.web.templating import STATIC, rendered
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +39,15 @@ LANGUAGES = sorted(languages())
 
 
 def project(**values: Any) -> dict[str, Any]:
+    container = {"status": "exited", "uptime": "0m", "resources": {"cpu": "0.0%", "memory": "0B"}}
     known = {
         "id": "0123456789ab",
         "name": "Base",
         "type": "empty",
+        "container": container,
+        "gitRepository": None,
+        "gitUrl": None,
+        "warnings": [],
         "status": "running",
         "stoppedFor": None,
         "error": None,
@@ -58,6 +65,19 @@ def project(**values: Any) -> dict[str, Any]:
         "cpuCores": "2",
     }
     return known | values
+
+
+def facts(project: dict[str, Any], translator: Words = EN, **values: Any) -> str:
+    """The part of a workspace's page that tells its facts."""
+    shown = {"memory": workspaces.spaced(project["container"]["resources"]["memory"]), "extended": "", "docker": ""}
+    workspace = workspaces.row(project)
+    return rendered("workspace_facts.html", translator, workspace=workspace, **shown | {"browsable": False} | values)
+
+
+def listing(table: dict[str, Any], **values: Any) -> str:
+    """The list of workspaces."""
+    nothing = {"counts": {}, "group": "", "groups": {}, "node": "", "nodes": {}, "activity": [], "docker": ""}
+    return rendered("workspaces_table.html", EN, table=table, **nothing | values)
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
@@ -209,11 +229,11 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     seat = {"projectId": "a", "projectName": "Base 1", "status": "error", "error": why}
     job: dict[str, Any] = {"id": "j", "operation": "stop", "state": "failed", "projectIds": ["a"], "error": why}
     job |= {"seats": [seat], "progress": {"done": 0, "total": 1}, "createdAt": "now", "finishedAt": "now"}
-    shown = jobs.row(sent(job), {}, german)
-    assert (shown["error"], shown["seats"][0]["error"]) == (told, told)
-    assert workspaces.row(sent(project(error=why)), german)["error"] == told
-    row = {"gitRepository": None, "gitUrl": None, "warnings": [why, "As an older version put it."]}
-    assert git.repository(sent(row), german, browsable=False)["warnings"] == [told, "As an older version put it."]
+    html = unescape(rendered("job_state.html", german, job=jobs.row(sent(job), {}, german)))
+    assert html.count(told) == 2
+    assert told in unescape(facts(sent(project(error=why)), german))
+    html = unescape(facts(sent(project(warnings=[why, "As an older version put it."])), german))
+    assert told in html and "As an older version put it." in html
     assert german.translate(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
     assert (
@@ -361,91 +381,95 @@ def test_a_language_that_babel_writes_otherwise(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_row_offers_what_there_is_a_point_in() -> None:
-    running = workspaces.row(project(passwordProtected=True), EN)
-    assert (running["url"], running["protected"]) == ("http://0123456789ab.localhost/", "true")
-    assert [switch["dialog"] for switch in running["switch"]] == ["stop"]
-    assert "delete" in [action["dialog"] for action in running["actions"]]
-    stopped = workspaces.row(project(status="stopped"), EN)
-    assert stopped["url"] == ""
-    assert [switch["call"] for switch in stopped["switch"]] == ["POST /api/projects/0123456789ab/start"]
-    asleep = workspaces.row(project(status="stopped", stoppedFor="idle"), EN)
-    assert (asleep["status_word"], [switch["dialog"] for switch in asleep["switch"]]) == ("Asleep", ["", "stop"])
-    being_made = workspaces.row(project(status="creating"), EN)
-    assert (being_made["switch"], being_made["actions"], being_made["url"]) == ([], [], "")
-    failed = workspaces.row(project(status="error", error="The disk is full."), EN)
-    assert failed["error"] == "The disk is full."
-    assert "delete" in [action["dialog"] for action in failed["actions"]]
+    running = facts(project(passwordProtected=True))
+    assert 'href="http://0123456789ab.localhost/"' in running
+    assert 'data-protected="true"' in running
+    assert 'data-dialog="stop"' in running and "/start" not in running
+    assert 'data-dialog="delete"' in running
+    stopped = facts(project(status="stopped"))
+    assert "0123456789ab.localhost" not in stopped
+    assert 'data-call="POST /api/projects/0123456789ab/start"' in stopped and 'data-dialog="stop"' not in stopped
+    asleep = facts(project(status="stopped", stoppedFor="idle"))
+    assert "Asleep" in asleep and "0123456789ab/start" in asleep and 'data-dialog="stop"' in asleep
+    being_made = facts(project(status="creating"))
+    assert "<button" not in being_made and "0123456789ab.localhost" not in being_made
+    failed = facts(project(status="error", error="The disk is full."))
+    assert "The disk is full." in failed and 'data-dialog="delete"' in failed
 
 
 def test_only_what_runs_has_figures() -> None:
     container = {"status": "running", "uptime": "1h 2m", "resources": {"cpu": "0.8%", "memory": "58.0MB"}}
-    german = words("de")
-    shown = {fact["name"]: fact for fact in workspaces.facts(project(container=container), "2026-01-01", german)}
-    assert shown["Arbeitsspeicher"]["value"] == "58,0 MB von 2 GB"
-    assert shown["Verlängert bis"]["time"] == "2026-01-01"
-    names = [
-        fact["name"] for fact in workspaces.facts(project(container={**container, "status": "exited"}), "", german)
-    ]
-    assert not {"Arbeitsspeicher", "Prozessor", "Läuft seit", "Verlängert bis"} & set(names)
+    html = facts(project(container=container), words("de"), extended="2026-01-01")
+    assert "<dt>Arbeitsspeicher</dt><dd>58,0 MB von 2 GB</dd>" in html
+    assert '<dt>Verlängert bis</dt><dd><time datetime="2026-01-01" data-clock=short>' in html
+    html = facts(project(container={**container, "status": "exited"}), words("de"))
+    assert not any(f"<dt>{name}" in html for name in ("Arbeitsspeicher", "Prozessor", "Läuft seit", "Verlängert bis"))
 
 
 def test_a_table_of_one_group() -> None:
     everything = [project(), project(group="Uncategorized", status="error"), project(group="exam", status="stopped")]
-    shown = workspaces.table(everything, "exam", EN)
-    assert (len(shown["rows"]), shown["caption"], shown["empty"]) == (1, "1 workspace", "")
-    assert workspaces.table(everything, "", EN)["caption"] == "3 workspaces"
-    assert workspaces.table(everything, "gone", EN)["empty"] == EN("workspaces.none_in_group")
-    assert workspaces.table([], "", EN)["empty"] == EN("workspaces.none")
-    numbers = {count["status"]: count["number"] for count in workspaces.counts(everything, EN)}
-    assert numbers == {"running": 1, "stopped": 1, "error": 1}
-    options = workspaces.group_options(everything, "exam", EN)
-    assert [option["label"] for option in options] == ["All groups", "No group", "exam", "spring"]
-    assert [option["value"] for option in options if option["selected"]] == ["exam"]
-    assert workspaces.row(project(group="Uncategorized"), EN)["group_value"] == ""
+    shown = workspaces.table(everything, "exam")
+    assert (len(shown["rows"]), shown["empty"]) == (1, "")
+    assert '<p class="soft">1 workspace</p>' in listing(shown)
+    assert '<p class="soft">3 workspaces</p>' in listing(workspaces.table(everything, ""))
+    assert EN("workspaces.none_in_group") in listing(workspaces.table(everything, "gone"))
+    assert EN("workspaces.none") in listing(workspaces.table([], ""))
+    assert workspaces.counts(everything) == {"running": 1, "stopped": 1, "error": 1}
+    groups = workspaces.group_labels(everything, "exam", EN)
+    assert groups == {"Uncategorized": "No group", "exam": "exam", "spring": "spring"}
+    options = re.findall("<option.*?</option>", listing(shown, groups=groups, group="exam"))
+    assert options == [
+        '<option value="">All groups</option>',
+        '<option value="Uncategorized">No group</option>',
+        '<option value="exam" selected>exam</option>',
+        '<option value="spring">spring</option>',
+    ]
+    assert 'data-group=""' in facts(project(group="Uncategorized"))
 
 
 def test_a_table_of_one_machine() -> None:
     everything = [project(), project(node="alpha", group="exam"), project(node="lost", group="exam")]
-    assert [row["node"] for row in workspaces.table(everything, "", EN, "alpha")["rows"]] == ["alpha"]
-    assert len(workspaces.table(everything, "exam", EN)["rows"]) == 2
-    assert workspaces.table(everything, "exam", EN, "controller")["empty"] == EN("workspaces.none_at_machine")
-    options = workspaces.node_options(everything, ["controller", "alpha", "beta"], "alpha", EN)
-    assert [option["value"] for option in options] == ["", "controller", "alpha", "beta", "lost"]
-    assert [option["value"] for option in options if option["selected"]] == ["alpha"]
-    shown = {"table": workspaces.table(everything, "", EN), "counts": [], "groups": [], "activity": [], "docker": ""}
-    assert "lost" in rendered("workspaces_table.html", EN, nodes=options, **shown)
+    assert [row["node"] for row in workspaces.table(everything, "", "alpha")["rows"]] == ["alpha"]
+    assert len(workspaces.table(everything, "exam")["rows"]) == 2
+    assert workspaces.table(everything, "exam", "controller")["empty"] == "workspaces.none_at_machine"
+    nodes = workspaces.node_names(everything, ["controller", "alpha", "beta"], "alpha")
+    assert list(nodes) == ["controller", "alpha", "beta", "lost"]
+    table = workspaces.table(everything, "")
+    html = listing(table, nodes=nodes, node="alpha")
+    assert re.findall('<option value="(.*)" selected>', html) == ["alpha"]
+    assert '<td role="cell" class="c-machine">lost</td>' in html
     # On a single machine nothing tells of machines.
-    assert workspaces.node_options(everything, ["controller"], "", EN) == []
-    html = rendered("workspaces_table.html", EN, nodes=[], **shown)
+    assert workspaces.node_names(everything, ["controller"], "") == {}
+    html = listing(table)
     assert "c-machine" not in html
     assert "filter-node" not in html
 
 
 def test_only_a_workspace_with_somewhere_to_go_can_be_moved() -> None:
     def dialogs(**given: bool) -> list[str]:
-        return [action["dialog"] for action in workspaces.row(project(), EN, **given)["actions"]]
+        return list(workspaces.row(project(), **given)["actions"])
 
     assert "move" not in dialogs()
     assert "move" in dialogs(movable=True)
-    (row,) = workspaces.table([project()], "", EN, movable=True)["rows"]
-    assert "move" in [action["dialog"] for action in row["actions"]]
+    (row,) = workspaces.table([project()], "", movable=True)["rows"]
+    assert "move" in row["actions"]
 
 
 def test_only_a_workspace_with_an_old_image_can_be_upgraded() -> None:
     old = project(id="1" * 12, name="Old", imageOutdated=True)
-    table = workspaces.table([project(), old], "", EN)
-    offered = [[action["dialog"] for action in row["actions"]] for row in table["rows"]]
-    assert ["upgrade" in dialogs for dialogs in offered] == [False, True]
-    assert "bulk-upgrade" in [action["dialog"] for action in table["bulk"]["actions"]]
-    assert "bulk-upgrade" not in str(workspaces.table([project(), project(id="2" * 12)], "", EN)["bulk"])
-    html = rendered("workspaces_table.html", EN, table=table, counts=[], groups=[], nodes=[], activity=[], docker="")
+    table = workspaces.table([project(), old], "")
+    assert ["upgrade" in row["actions"] for row in table["rows"]] == [False, True]
+    html = listing(table)
+    assert html.count('data-dialog="bulk-upgrade"') == html.count('data-dialog="upgrade"') == 1
+    assert 'data-title="Stop 2 workspaces?"' in html
     assert html.count("old image") == 1
+    assert "bulk-upgrade" not in listing(workspaces.table([project(), project(id="2" * 12)], ""))
+    assert "bulk-" not in listing(workspaces.table([project()], ""))
 
 
 def test_what_people_type_stays_text() -> None:
     evil = "<script>alert(1)</script>\"'"
-    rows = workspaces.table([project(name=evil, error=evil, group=evil)], "", EN)
-    html = rendered("workspaces_table.html", EN, table=rows, counts=[], groups=[], nodes=[], activity=[], docker=evil)
+    html = listing(workspaces.table([project(name=evil, error=evil, group=evil)], ""), docker=evil)
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 4
 
@@ -453,11 +477,11 @@ def test_what_people_type_stays_text() -> None:
 def test_a_workspace_from_a_repository_is_a_kind_where_its_template_is_there() -> None:
     config = {"templates": ["empty", "python-flask"], "enableProxy": False, "gitServerEnabled": True}
     form = workspaces.create_form(config, ["Uncategorized", "spring"], EN)
-    assert [kind["label"] for kind in form["kinds"]] == ["empty", "python-flask", "From a repository"]
-    assert (form["kinds"][-1]["value"], form["git"], form["groups"]) == ("git-clone", True, ["spring"])
+    assert [*form["kinds"].values()] == ["empty", "python-flask", "From a repository"]
+    assert ([*form["kinds"]][-1], form["git"], form["groups"]) == ("git-clone", True, ["spring"])
     without = workspaces.create_form({**config, "templates": ["python-flask"], "gitServerEnabled": False}, [], EN)
-    assert ([kind["value"] for kind in without["kinds"]], without["git"]) == (["python-flask"], False)
-    assert workspaces.row(project(type="git-clone"), EN)["template"] == "From a repository"
+    assert ([*without["kinds"]], without["git"]) == (["python-flask"], False)
+    assert "From a repository" in facts(project(type="git-clone"))
 
 
 # --- Git, addresses ---------------------------------------------------------------------------------------------------
@@ -470,14 +494,15 @@ def test_a_workspaces_repository_has_a_link_where_there_are_pages_to_look_at() -
         "cloneUrl": "http://localhost/git/developer/base.git",
         "branch": "main",
     }
-    made = project(gitRepository=repository, gitUrl=None, warnings=["No repository."])
-    shown = git.repository(made, EN, browsable=True)
-    assert (shown["url"], shown["branch"]) == (repository["webUrl"], "main")
-    assert (shown["address"], shown["warnings"]) == (repository["cloneUrl"], ["No repository."])
-    assert git.repository(made, EN, browsable=False)["url"] == ""
-    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), EN, browsable=True)
-    assert (cloned["shown"], cloned["origin"], cloned["name"]) == (True, "https://x.example/a", "")
-    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), EN, browsable=True)["shown"]
+    made = project(gitRepository=repository, warnings=["No repository."])
+    html = facts(made, browsable=True)
+    for shown in (f'href="{repository["webUrl"]}"', repository["cloneUrl"], "main", "No repository."):
+        assert shown in html
+    html = facts(made)
+    assert "developer/base" in html and 'href="http://localhost/git' not in html
+    cloned = facts(project(gitUrl="https://x.example/a"), browsable=True)
+    assert "https://x.example/a" in cloned and EN("repository.branch") not in cloned
+    assert 'id="repository"' not in facts(project(), browsable=True)
 
 
 def test_repositories_are_told_with_the_default_branch_first() -> None:
@@ -492,11 +517,13 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
         "branches": ["clone/course-1", "clone/course-10", "clone/course-2", "main"],
         "problem": None,
     }
-    (row,) = git.repositories([entry], browsable=False)
-    assert (row["branches"], row["url"]) == (["main", "clone/course-1", "clone/course-2", "clone/course-10"], "")
-    assert git.repositories([entry], browsable=True)[0]["url"] == entry["url"]
+    assert default_first(entry) == ["main", "clone/course-1", "clone/course-2", "clone/course-10"]  # type: ignore[arg-type]
     damaged = {**entry, "branches": [], "problem": "git gave up"}
-    assert [row["problem"] for row in git.repositories([entry, damaged], browsable=False)] == [None, "git gave up"]
+    html = rendered("repositories_list.html", EN, away="", repositories=[entry, damaged], browsable=False)
+    assert html.count("It is damaged") == 1
+    assert f'href="{entry["url"]}"' not in html
+    html = rendered("repositories_list.html", EN, away="", repositories=[entry], browsable=True)
+    assert f'href="{entry["url"]}"' in html
 
 
 def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
@@ -504,18 +531,18 @@ def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
         {"port": 3000, "reachable": True, "url": "http://a/", "passwordRequired": True},
         {"port": 3001, "reachable": False, "url": "http://b/", "passwordRequired": True},
     ]
-    shown = addresses.ports(found, [3002], "running", EN)
-    urls = [(port["word"], port["url"], port["shared"]) for port in shown["rows"]]
-    assert urls == [("Port 3000", "http://a/", False), ("Port 3001", "", False), ("Port 3002", "", True)]
-    access = [port["access"] for port in shown["rows"]]
-    assert access == [EN("ports.password"), EN("ports.local"), EN("ports.shared")]
-    assert shown["empty"] == ""
-    assert addresses.ports([], [], "running", EN)["empty"] == EN("ports.none")
-    assert addresses.ports([], [], "stopped", EN)["empty"] == EN("ports.asleep")
+    shown = addresses.ports(found, [3002])
+    urls = [(port["number"], port["url"], port["shared"]) for port in shown]
+    assert urls == [(3000, "http://a/", False), (3001, "", False), (3002, "", True)]
+    assert [port["access"] for port in shown] == ["ports.password", "ports.local", "ports.shared"]
+    html = rendered("ports.html", EN, id="0123456789ab", ports=shown, empty="")
+    assert "<strong>Port 3000</strong>" in html and EN("ports.local") in html
+    assert EN("ports.asleep") in rendered("ports.html", EN, id="0123456789ab", ports=[], empty="ports.asleep")
     alias = {"subdomain": "demo", "url": "http://demo/", "port": 3000, "basicAuth": False, "user": None}
-    rows = addresses.aliases([alias, {**alias, "basicAuth": True, "user": "guest"}], EN)
-    assert [row["access"] for row in rows] == ["open to all", "requires guest's password"]
-    assert [row["guarded"] for row in rows] == ["", "true"]
+    guarded = {**alias, "basicAuth": True, "user": "guest"}
+    html = rendered("aliases.html", EN, id="0123456789ab", aliases=[alias, guarded])
+    assert "Port 3000 · open to all" in html and "Port 3000 · requires guest&#39;s password" in html
+    assert re.findall('data-guarded="(.*?)"', html) == ["", "true"]
 
 
 # --- Jobs, egress -----------------------------------------------------------------------------------------------------
@@ -534,21 +561,16 @@ def test_a_job_is_told_by_names() -> None:
         "seats": [{"projectId": "a", "projectName": "Base 1", "status": "error", "error": "no room"}],
     }
     row = jobs.row(job, {"b": "Base 2"}, EN)
-    assert (row["what"], row["of"], row["progress"], row["open"]) == ("Clone", "2 workspaces", "1 of 2", True)
-    assert row["seats"][0] == {
-        "id": "a",
-        "name": "Base 1",
-        "status": "error",
-        "status_word": "Error",
-        "error": "no room",
-        "notes": [],
-    }
+    assert (row["what"], row["of"], row["advance"], row["open"]) == ("Clone", "2 workspaces", "1 of 2", True)
+    html = rendered("job_state.html", EN, job=row)
+    assert '<span class="dot error"></span>Error</span> <a href="/workspaces/a">Base 1</a>' in html
+    assert '<span class="reason">no room</span></li>' in html
     lost = Message("begun.base", name="Base 1")
-    (told,) = jobs.row(sent({**job, "seats": [{**job["seats"][0], "warnings": [lost]}]}), {}, words("de"))["seats"]
-    assert told["notes"] == [words("de").translate(lost)]
+    told = jobs.row(sent({**job, "seats": [{**job["seats"][0], "warnings": [lost]}]}), {}, words("de"))
+    assert words("de").translate(lost) in unescape(rendered("job_state.html", words("de"), job=told))
     single = {**job, "operation": "later-than-this-page", "projectIds": ["b"], "seats": [], "state": "failed"}
     row = jobs.row({**single, "progress": {"done": 0, "total": 1}}, {"b": "Base 2"}, EN)
-    assert (row["what"], row["of"], row["progress"], row["open"]) == ("later-than-this-page", "Base 2", "", False)
+    assert (row["what"], row["of"], row["advance"], row["open"]) == ("later-than-this-page", "Base 2", "", False)
     assert "<h1>later-than-this-page · Base 2</h1>" in rendered("job_state.html", EN, job=row)
     # Some jobs are about no workspace.
     assert "<h1>Repair</h1>" in rendered(
@@ -558,11 +580,11 @@ def test_a_job_is_told_by_names() -> None:
 
 def test_the_whitelist_is_edited_without_what_always_stands_on_it() -> None:
     lists = ([".debian.org", ".github.com"], {"exam": [".python.org"]})
-    form = egress.whitelist_form(*lists, [".debian.org"], "", ["spring"], EN)
-    assert (form["domains"], form["base"], form["count"]) == ("github.com", ["debian.org"], "1 domain")
-    assert [option["value"] for option in form["options"]] == ["", "exam", "spring"]
-    group = egress.whitelist_form(*lists, [".debian.org"], "exam", [], EN)
-    assert (group["domains"], group["base"]) == ("python.org", [])
+    form = egress.whitelist_form(*lists, [".debian.org"], "", ["spring"], "Everybody")
+    assert (form["domains"], form["base"]) == (["github.com"], ["debian.org"])
+    assert form["groups"] == {"": "Everybody", "exam": "exam", "spring": "spring"}
+    group = egress.whitelist_form(*lists, [".debian.org"], "exam", [], "Everybody")
+    assert (group["domains"], group["base"]) == (["python.org"], [])
 
 
 def test_the_proxys_log_is_newest_first() -> None:
@@ -570,10 +592,12 @@ def test_the_proxys_log_is_newest_first() -> None:
         LogEntry("1733234567.123", "1", "10.9.0.5", "TCP_TUNNEL/200", "9", "CONNECT", "a:443", ""),
         LogEntry("1733234568.000", "1", "10.9.0.5", "TCP_DENIED/403", "0", "GET", "http://b/", ""),
     ]
-    rows = egress.log_rows(entries, [], EN)
-    assert [(row["url"], row["denied"], row["outcome"]) for row in rows] == [
-        ("http://b/", True, "Denied"),
-        ("a:443", False, "Allowed"),
+    rows = egress.log_rows(entries, [])
+    assert [(row["entry"].url, row["denied"]) for row in rows] == [("http://b/", True), ("a:443", False)]
+    html = rendered("log.html", EN, rows=rows, unanswered=[])
+    assert re.findall(r'<span class="status (\w+)" title="[^"]+">(\w+)<', html) == [
+        ("error", "Denied"),
+        ("running", "Allowed"),
     ]
     assert rows[1]["at"] == "2024-12-03T14:02:47Z"
 
@@ -583,18 +607,20 @@ def test_a_refused_or_recorded_domain_can_be_allowed_once() -> None:
         return LogEntry("1.0", "1", "10.9.0.5", "TCP_DENIED/403", "0", "GET", url, "")
 
     logs = [refused(url) for url in ("a.example.com:443", "http://10.0.0.1/", "x.python.org:443", "a.example.com:443")]
-    rows = egress.log_rows(logs, [".python.org"], EN)
-    assert [(row["domain"], row["allows"], row["allowed_word"]) for row in rows] == [
-        ("a.example.com", True, ""),
-        ("x.python.org", False, "on the whitelist"),
-        ("10.0.0.1", False, ""),
-        ("a.example.com", False, ""),
+    rows = egress.log_rows(logs, [".python.org"])
+    assert [(row["domain"], row["allows"]) for row in rows] == [
+        ("a.example.com", "yes"),
+        ("x.python.org", "done"),
+        ("10.0.0.1", ""),
+        ("a.example.com", ""),
     ]
+    html = rendered("log.html", EN, rows=rows, unanswered=[])
+    assert (html.count('data-call="POST /api/whitelist"'), html.count(">on the whitelist<")) == (1, 1)
     seen = {"count": 1, "last_seen": "2026-01-01T00:00:00.000Z"}
     recorded = {"Other": [{"domain": "a.example.com", **seen}]}
-    for allowed, allows in (([], True), ([".example.com"], False), (None, False)):
-        (category,) = egress.domain_categories(recorded, allowed, EN)
-        assert [entry["allows"] for entry in category["domains"]] == [allows]
+    for allowed, allows in (([], "yes"), ([".example.com"], "done"), (None, "")):
+        (entry,) = egress.domain_categories(recorded, allowed)["Other"]
+        assert entry["allows"] == allows
 
 
 def test_conversations_show_the_last_question_and_its_answer() -> None:
@@ -605,9 +631,11 @@ def test_conversations_show_the_last_question_and_its_answer() -> None:
         "parsed_response": {"content": "x" * 5000, "usage": {"total_tokens": 7}},
     }
     broken = {"timestamp": "2026-01-01T00:00:01.000Z", "model": "", "parsed_request": None, "parsed_response": None}
-    rows = egress.conversation_rows([whole, broken], EN)
-    assert (rows[0]["asked"], rows[0]["tokens"], len(rows[0]["answered"])) == ("new", "7 tokens", 2002)
-    assert (rows[1]["asked"], rows[1]["answered"], rows[1]["model"]) == ("", "", "Unknown model")
+    rows = egress.conversation_rows([whole, broken])
+    assert (rows[0]["asked"], len(rows[0]["answered"]), rows[1]["asked"], rows[1]["answered"]) == ("new", 2002, "", "")
+    page = {"id": "0123456789ab", "total": 2, "following": 0, "offset": 0, "unanswered": []}
+    html = rendered("conversations.html", EN, entries=rows, **page)
+    assert "7 tokens" in html and '<span class="mode">Unknown model</span>' in html
 
 
 # --- Looks ------------------------------------------------------------------------------------------------------------
@@ -647,27 +675,31 @@ def machine(name: str, **values: Any) -> dict[str, Any]:
 
 def test_a_machine_in_words() -> None:
     ready, paused = machines.rows([machine("alpha"), machine("beta", availability="paused", seats=0)], [], words("de"))
-    assert (ready["dot"], ready["change"], ready["drains"], ready["last_seen"]) == ("running", "paused", True, "")
-    assert (ready["promised"], ready["promised_share"]) == ("24,0 GB / 32,0 GB", 75)
-    assert (ready["disk"], ready["disk_share"]) == ("125,0 GB / 500,0 GB", 25)
-    assert (ready["engine"], ready["labels"]) == ("Docker 26.1.5", "gpu=true")
+    assert (ready["state"], ready["change"], ready["drains"]) == ("ready", "paused", True)
+    assert ready["promised"] == {"text": "24,0 GB / 32,0 GB", "share": 75}
+    assert ready["disk"] == {"text": "125,0 GB / 500,0 GB", "share": 25}
+    html = rendered("machines_table.html", words("de"), away="", machines=[ready])
+    assert '<span class="soft">Docker 26.1.5</span>' in html and '<span class="soft">gpu=true</span>' in html
+    assert '<span class="status running">' in html and "2026-02-14" not in html
     # It is empty already.
-    assert (paused["dot"], paused["change"], paused["drains"]) == ("stopped", "active", False)
+    assert (paused["state"], paused["change"], paused["drains"]) == ("paused", "active", False)
+    assert '<span class="status stopped">' in rendered("machines_table.html", EN, away="", machines=[paused])
 
 
 def test_a_machine_that_is_away_was_seen_some_time() -> None:
     silent = machine("alpha", state="down", diskTotal=None, diskFree=None)
     away, _ = machines.rows([silent, machine("beta")], [], EN)
-    assert (away["dot"], away["last_seen"], away["drains"]) == ("error", "2026-02-14T10:00:00.000Z", False)
-    assert (away["disk"], away["disk_share"]) == ("", 0)
+    assert (away["state"], away["drains"], away["disk"]) == ("away", False, {"text": "", "share": 0})
+    html = rendered("machines_table.html", EN, away="", machines=[away])
+    assert '<span class="status error">' in html and 'datetime="2026-02-14T10:00:00.000Z"' in html
 
 
 def test_a_single_machine_cannot_be_paused_or_emptied() -> None:
     only = machine("controller", engineVersion=None, address=None, labels={})
     (alone,) = machines.rows([only], [a_row(node="controller")], EN)
-    assert (alone["change"], alone["drains"], alone["move"], alone["engine"]) == ("", False, {}, "")
+    assert (alone["change"], alone["drains"], alone["movable"]) == ("", False, [])
     html = rendered("machines_table.html", EN, away="", machines=[alone])
-    assert "<button" not in html
+    assert "<button" not in html and "Docker" not in html
 
 
 def test_the_table_of_machines_pauses_and_drains() -> None:
@@ -685,10 +717,9 @@ def test_the_workspaces_of_a_machine_move_and_those_of_a_lost_one_begin_elsewher
         a_row(id="4" * 12, name="Lost", node="b"),
     ]
     shown = machines.rows([machine("a"), machine("b", state="down"), machine("c")], seats, EN)
-    assert [row["move"].get("dialog") for row in shown] == ["move-seats", "elsewhere", None]
-    assert shown[0]["move"]["names"] == "One, Two"
-    assert shown[1]["move"]["title"] == "Begin 1 workspace elsewhere"
     table = rendered("machines_table.html", EN, away="", machines=shown)
+    assert re.findall('data-dialog="(move-seats|elsewhere)"', table) == ["move-seats", "elsewhere"]
+    assert 'data-title="Begin 1 workspace elsewhere"' in table
     assert f'data-id="{"1" * 12} {"2" * 12}" data-names="One, Two" data-node="a"' in table
     layout = dict.fromkeys(("egress", "git", "workshop", "can_sign_out"), False)
     names = ["a", "b", "c"]

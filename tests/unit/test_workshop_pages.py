@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -37,31 +38,36 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
         _seat(deniedDomains=[{"domain": "example.org", "count": 3}]),
         _seat(status="stopped", lastHeartbeat="2026-04-19T09:50:00.000Z"),
     ]
-    shown = workshop.seats(found, {}, now, EN)
-    assert [count["number"] for count in shown["counts"]] == [3, 1, 1, 1]
+    shown = workshop.seats(found, {}, now)
+    assert shown["counts"] == {"total": 3, "claimed": 1, "active": 1, "away": 1}
     assert [row["active"] for row in shown["rows"]] == [True, False, False]
-    assert shown["rows"][1]["denied"] == ["example.org (3)"]
-    assert [row["starts"] for row in shown["rows"]] == [False, False, True]
-    assert "release" in [action["dialog"] for action in shown["rows"][0]["actions"]]
-    assert "release" not in [action["dialog"] for action in shown["rows"][1]["actions"]]
+    assert ["release" in row["actions"] for row in shown["rows"]] == [True, False, False]
+    page = {"history": [], "group": "day", "docker": ""}
+    html = rendered("seats.html", EN, seats=shown, **page)
+    assert '<span class="mode bad">example.org (3)</span>' in html
+    assert html.count('data-call="POST /api/workshop/seats/{id}/start"') == 1
+    assert html.count('class="bad" data-dialog="release"') == 1
     broken = _seat(status="error", extendedUntil="2026-04-19T11:00:00.000Z")
-    (row,) = workshop.seats([broken], {broken["projectId"]: Message("container_gone")}, now, words("de"))["rows"]
-    assert (row["fault"], row["extended"]) == ("Sein Container wurde entfernt.", "2026-04-19T11:00:00.000Z")
-    assert workshop.seat({**broken, "extendedUntil": "2026-04-19T09:00:00.000Z"}, now, EN)["extended"] == ""
+    seats = workshop.seats([broken], {broken["projectId"]: Message("container_gone")}, now)
+    html = rendered("seats.html", words("de"), seats=seats, **page)
+    assert '<span class="reason">Sein Container wurde entfernt.</span>' in html
+    assert '<time datetime="2026-04-19T11:00:00.000Z" data-clock="short">' in html
+    assert workshop.seat({**broken, "extendedUntil": "2026-04-19T09:00:00.000Z"}, now)["extended"] == ""
 
 
 def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
     made = {"projectName": "Workshop 1", "workspaceUrl": "http://x.localhost/", "participant": None}
-    shown = workshop.cards([{**made, "password": "secret-1", "error": None}], EN)
-    (card,) = shown["cards"]
-    assert shown["once"] == EN("cards.once")
-    assert workshop.cards([{**made, "password": None, "error": None}], EN)["once"] == ""
-    assert card["password"] == "secret-1"
-    assert card["qr"].startswith("<svg ")
-    assert "style" not in card["qr"]
-    html = rendered("cards.html", EN, **shown)
-    assert "<svg" in html
+
+    def shown(password: str | None) -> str:
+        card = {**made, "password": password, "error": None}
+        return rendered("cards.html", EN, cards=[card], qr_code=workshop.qr_code)
+
+    html = shown("secret-1")
+    (drawn,) = re.findall(r"<svg .*?</svg>", html)
+    assert "style" not in drawn
     assert "secret-1" in html
+    assert EN("cards.once") in html
+    assert EN("cards.once") not in shown(None)
 
 
 def test_a_rehearsal_is_told_in_sentences() -> None:
@@ -96,16 +102,18 @@ def test_the_end_of_a_workshop_is_told() -> None:
         for id, name in (("a", "Base 1"), ("b", "Base 2"), ("c", "Base"))
     ]
     before = told(None)
-    assert (before["missing"], before["seats"], before["ends"], before["rows"]) == ("Base 2", "2 seats", True, [])
+    assert (before["missing"], before["seats"], before["ends"], before["rows"]) == (["Base 2"], 2, True, [])
+    assert 'data-seats="2 seats" data-missing="Base 2"' in rendered("workshop_teardown.html", EN, ending=before)
     meanwhile = told("running")
-    assert meanwhile["progress"]["text"] == "The work in the seats is being collected: 1 of 2."
+    html = rendered("workshop_teardown.html", EN, ending=meanwhile)
+    assert "The work in the seats is being collected: 1 of 2." in html
     assert not meanwhile["collects"] and not meanwhile["ends"] and meanwhile["said"] is None
     assert told("successful")["said"] == {"kind": "", "text": "All work is collected."}
     seats = [{"projectId": "b", "projectName": "Base 2", "status": "error"}]
     assert "Not collected: Base 2." in told("successful", job={"seats": seats})["said"]["text"]
     assert told("failed")["said"] == {"kind": "bad", "text": "Collecting failed: No space."}
     # Seats that are there after the end are those of the next workshop.
-    assert told("successful", "teardown")["said"]["text"] == ""
+    assert told("successful", "teardown")["said"] is None
     workshop_now = []
     over = told("successful", "teardown")
     assert over["said"]["text"] == "The workshop is over: its seats are removed."
@@ -122,9 +130,11 @@ def test_the_end_of_a_workshop_is_told() -> None:
         "note": "Its container is gone.",
     }
     former = {**entry, "projectId": "of-last-year"}
-    first, second = told("successful", seats=[lost, {**entry, "projectName": "Base 9"}, former])["rows"]
-    assert (first["size"], first["git"]) == ("1.5 KB", "Pushed: clone/base-1 at 01234567")
-    assert (second["size"], second["git"]) == ("", "Its container is gone.")
+    ended = told("successful", seats=[lost, {**entry, "projectName": "Base 9"}, former])
+    assert [row["projectName"] for row in ended["rows"]] == ["Base 9", "Base 10"]
+    first, second = re.findall(r"<li>.*?</li>", rendered("workshop_teardown.html", EN, ending=ended), re.DOTALL)
+    assert "<span>1.5 KB</span>" in first and "Pushed: clone/base-1 at 01234567<" in first
+    assert "Its container is gone." in second and "download" not in second
 
 
 _JOB_KEYS = {"collect": "job", "teardown": "teardown"}

@@ -11,8 +11,6 @@ from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import allowable, covering
 
 from ...monitoring.seat_activity import host_of
-from ..i18n import Words
-from . import options
 
 # Maximum length of a shown message; the document has it in full.
 _EXCERPT = 2000
@@ -24,38 +22,34 @@ def whitelist_form(
     base: Sequence[str],
     group: str,
     groups: Sequence[str],
-    translator: Words,
+    for_all: str,
 ) -> dict[str, Any]:
-    """The form for everybody's or a group's list. The base domains are shown, but cannot be edited."""
+    """The form for everybody's or a group's list. The base domains are shown, but cannot be edited. ``for_all``: the
+    label of everybody's."""
     domains = lists.get(group, ()) if group else [domain for domain in everybody if domain not in base]
-    labels = {name: name for name in sorted({*groups, *lists})}
     return {
-        "domains": "\n".join(domain.removeprefix(".") for domain in domains),
-        "count": translator.count("whitelist.domains", len(domains)),
+        "domains": [domain.removeprefix(".") for domain in domains],
         "base": [] if group else [domain.removeprefix(".") for domain in base],
         "group": group,
-        "options": options({"": translator("whitelist.everybody"), **labels}, group),
+        "groups": {"": for_all, **{name: name for name in sorted({*groups, *lists})}},
     }
 
 
 def domain_categories(
-    found: Mapping[str, Sequence[Mapping[str, Any]]], allowed: Collection[str] | None, translator: Words
-) -> list[dict[str, Any]]:
+    found: Mapping[str, Sequence[Mapping[str, Any]]], allowed: Collection[str] | None
+) -> dict[str, list[dict[str, Any]]]:
     """Recorded domains by category, the most requested first. ``allowed``: a set of the whitelist's entries for the
     workspace; None if there is no whitelist."""
-    return [
-        {
-            "name": translator.texts.get(f"category.{name}", name),
-            "domains": [
-                {**entry, **_allowing(entry["domain"], allowed, translator)}
-                for entry in sorted(entries, key=lambda entry: -entry["count"])
-            ],
-        }
+    return {
+        name: [
+            {**entry, "allows": _allows(entry["domain"], allowed)}
+            for entry in sorted(entries, key=lambda entry: -entry["count"])
+        ]
         for name, entries in found.items()
-    ]
+    }
 
 
-def log_rows(logs: Sequence[LogEntry], allowed: Collection[str], translator: Words) -> list[dict[str, Any]]:
+def log_rows(logs: Sequence[LogEntry], allowed: Collection[str]) -> list[dict[str, Any]]:
     """Squid's log, newest first: requests, times and results. The first line of a refused domain has a button to allow
     it; ``allowed``: a set of the whitelist's entries for the workspace."""
     rows: list[dict[str, Any]] = []
@@ -67,44 +61,38 @@ def log_rows(logs: Sequence[LogEntry], allowed: Collection[str], translator: Wor
             offered.add(host)
         rows.append(
             {
-                "at": _moment(entry.timestamp),
-                "method": entry.method,
-                "url": entry.url,
+                "entry": entry,
+                "at": timestamp(datetime.fromtimestamp(float(entry.timestamp), UTC), "seconds"),
                 "denied": denied,
-                "outcome": translator("log.denied" if denied else "log.allowed"),
-                "status": entry.status,
-                "bytes": entry.bytes,
                 "domain": host,
-                **_allowing(host, allowed if is_first else None, translator),
+                "allows": _allows(host, allowed if is_first else None),
             }
         )
     return rows
 
 
-def _allowing(domain: str, allowed: Collection[str] | None, translator: Words) -> dict[str, Any]:
-    """Whether the domain can be whitelisted, and the text to show otherwise."""
+def _allows(domain: str, allowed: Collection[str] | None) -> str:
+    """``yes`` if the domain can be whitelisted, ``done`` if it is; else empty."""
     if allowed is None:
-        return {"allows": False, "allowed_word": ""}
+        return ""
     entries, _ = allowable([domain])
-    on_it = any(covering(allowed, entry) for entry in entries)
-    return {"allows": bool(entries) and not on_it, "allowed_word": translator("domain.allowed") if on_it else ""}
+    if any(covering(allowed, entry) for entry in entries):
+        return "done"
+    return "yes" if entries else ""
 
 
-def conversation_rows(conversations: Sequence[Mapping[str, Any]], translator: Words) -> list[dict[str, Any]]:
+def conversation_rows(conversations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each exchange with its last question and its answer; earlier messages are in earlier exchanges."""
     rows = []
     for entry in conversations:
         answer = entry.get("parsed_response") or {}
         messages = (entry.get("parsed_request") or {}).get("messages") or [{}]
-        tokens = (answer.get("usage") or {}).get("total_tokens") or 0
         rows.append(
             {
-                "timestamp": entry["timestamp"],
-                "model": entry.get("model") or translator("conversation.no_model"),
-                "url": entry.get("url") or "",
+                **entry,
                 "asked": _excerpt(messages[-1].get("content")),
                 "answered": _excerpt(answer.get("content")),
-                "tokens": translator("conversation.tokens", count=tokens) if tokens else "",
+                "tokens": (answer.get("usage") or {}).get("total_tokens") or 0,
             }
         )
     return rows
@@ -113,8 +101,3 @@ def conversation_rows(conversations: Sequence[Mapping[str, Any]], translator: Wo
 def _excerpt(text: object) -> str:
     whole = text if isinstance(text, str) else ""
     return whole if len(whole) <= _EXCERPT else f"{whole[:_EXCERPT]} …"
-
-
-def _moment(seconds: str) -> str:
-    """Squid's seconds since 1970 as ISO 8601."""
-    return timestamp(datetime.fromtimestamp(float(seconds), UTC), "seconds")

@@ -1,4 +1,4 @@
-"""Jobs as the pages show them: the API's answers and words in, plain data out."""
+"""Jobs as the pages show them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,18 @@ OPEN = ("pending", "running")
 
 
 def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str, Any]:
-    """``names`` are the names of existing workspaces by id."""
-    done, total = job["progress"]["done"], job["progress"]["total"]
-    is_open = job["state"] in OPEN
+    """The job with words for what it does, and the names of its workspaces. ``names`` are those of existing workspaces
+    by id."""
     known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}
     of = [names.get(id) or known.get(id) or id for id in job["projectIds"]]
     return {
-        "id": job["id"],
+        **job,
         "what": translator.texts.get(f"job.{job['operation']}", job["operation"]),
         "of": of[0] if len(of) == 1 else translator.count("job.workspaces", len(of)) if of else "",
-        "state": job["state"],
-        "state_word": translator(f"state.{job['state']}"),
-        "open": is_open,
-        "done": done,
-        "total": total,
-        "progress": translator("job.progress", done=done, total=total) if total > 1 else "",
-        "created_at": job["createdAt"],
-        "error": translator.translate(job["error"] or ""),
+        "open": job["state"] in OPEN,
+        "advance": translator("job.progress", **job["progress"]) if job["progress"]["total"] > 1 else "",
         "seats": [
-            {
-                "id": seat["projectId"],
-                "name": seat.get("projectName") or names.get(seat["projectId"]) or seat["projectId"],
-                "status": seat["status"],
-                "status_word": translator(f"status.{seat['status']}"),
-                "error": translator.translate(seat.get("error") or ""),
-                "notes": [translator.translate(warning) for warning in seat.get("warnings", ())],
-            }
+            {**seat, "name": known[seat["projectId"]] or names.get(seat["projectId"]) or seat["projectId"]}
             for seat in job["seats"]
         ],
     }

@@ -19,7 +19,7 @@ from atelier.recordings.store import conversations
 from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from ...background.metrics import attention, certificate_expires
+from ...background.metrics import attention
 from ...dependencies import CurrentCaller, ProjectId
 from ...services import containers
 from ...services.egress import last_requests, recordings, whitelists
@@ -30,8 +30,8 @@ from ...services.projects import groups
 from ...services.services import Services
 from ...services.system import configuration, nodes
 from ..error_pages import PageRoute
-from ..presenters import aliases, egress, git, jobs, machines, workspaces
-from ..presenters.attention import section
+from ..presenters import aliases, egress, jobs, machines, workspaces
+from ..presenters.git import default_first
 from ..runbook import runbook
 from ..templating import FragmentCache, html, rendered
 from ..view import View, ViewDep
@@ -67,8 +67,7 @@ async def workspaces_fragment(request: Request, view: ViewDep, group: Filter = "
 @router.get("/pages/attention")
 async def attention_fragment(view: ViewDep) -> Response:
     """Loaded separately, because it looks at all workspaces."""
-    shown = section(attention(view.services), certificate_expires(view.services), view.translator)
-    return view.show("attention.html", **shown)
+    return view.show("attention.html", **attention(view.services))
 
 
 @router.get("/runbook")
@@ -117,26 +116,27 @@ async def ports_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     """Loaded separately, because it queries Docker."""
     row = view.services.row(project_id)
     status, _ = view.services.presenter.status(row)
-    rows = aliases.ports(*await ports(view.services, row), status, view.translator)
-    return view.show("ports.html", id=project_id, ports=rows)
+    listening, shared = await ports(view.services, row)
+    empty = "" if listening else "ports.none" if status == "running" else "ports.asleep"
+    return view.show("ports.html", id=project_id, ports=aliases.ports(listening, shared), empty=empty)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     row, logs, unanswered = await last_requests(view.services, project_id, _LOG_LINES)
-    entries = egress.log_rows(logs, await _allowed(view.services, row) or (), view.translator)
-    return view.show("log.html", entries=entries, unanswered=unanswered)
+    rows = egress.log_rows(logs, await _allowed(view.services, row) or ())
+    return view.show("log.html", rows=rows, unanswered=unanswered)
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, view: ViewDep) -> Response:
-    services, translator = view.services, view.translator
+    services = view.services
     row, folders = await recordings(services, project_id)
     found = await asyncio.to_thread(recorded_domains, folders, services.domain_categories)
     return view.show(
         "domains.html",
-        categories=egress.domain_categories(found["categorized"], await _allowed(services, row), translator),
-        workspace=workspaces.row(services.presenter.project(row), translator),
+        categories=egress.domain_categories(found["categorized"], await _allowed(services, row)),
+        id=row.id,
         unanswered=folders.unanswered,
     )
 
@@ -151,8 +151,8 @@ async def conversations_fragment(
     return view.show(
         "conversations.html",
         id=row.id,
-        entries=egress.conversation_rows(found.conversations, view.translator),
-        total=view.translator.count("conversation.total", found.total),
+        entries=egress.conversation_rows(found.conversations),
+        total=found.total,
         following=following if following < found.total else 0,
         offset=offset,
         unanswered=folders.unanswered,
@@ -169,8 +169,8 @@ async def whitelist_page(view: ViewDep, group: Filter = "") -> Response:
     return view.page(
         "whitelist.html",
         "whitelist",
-        whitelist=egress.whitelist_form(live.entries, lists, BASE, group, named, translator),
-        recorded=[workspaces.row(services.presenter.project(row), translator) for row in recording],
+        whitelist=egress.whitelist_form(live.entries, lists, BASE, group, named, translator("whitelist.everybody")),
+        recorded=recording,
     )
 
 
@@ -235,31 +235,33 @@ def _make_listing(view: View, group: str, node: str) -> str:
     return rendered(
         "workspaces_table.html",
         translator,
-        table=workspaces.table(projects, group, translator, node, movable=bool(site.nodes)),
-        counts=workspaces.counts(projects, translator),
-        groups=workspaces.group_options(projects, group, translator),
-        nodes=workspaces.node_options(projects, site.node_names, node, translator),
+        table=workspaces.table(projects, group, node, movable=bool(site.nodes)),
+        counts=workspaces.counts(projects),
+        group=group,
+        groups=workspaces.group_labels(projects, group, translator),
+        node=node,
+        nodes=workspaces.node_names(projects, site.node_names, node),
         activity=[jobs.row(job_view(job), names, translator) for job in services.read_jobs.unfinished()],
         docker=view.docker_away,
     )
 
 
 def _workspace(view: View, project_id: str) -> dict[str, Any]:
-    services, translator = view.services, view.translator
+    services = view.services
     project = services.presenter.detailed(services.row(project_id))
     until = extensions(services.reads).get(project_id)
-    extended = timestamp(until) if until is not None and until > datetime.now(UTC) else ""
     return {
-        "workspace": workspaces.row(project, translator, movable=bool(services.settings.site.nodes)),
+        "workspace": workspaces.row(project, movable=bool(services.settings.site.nodes)),
+        "memory": workspaces.spaced(project["container"]["resources"]["memory"]),
+        "extended": timestamp(until) if until is not None and until > datetime.now(UTC) else "",
+        "browsable": _browsable(services),
         "docker": view.docker_away,
-        "facts": workspaces.facts(project, extended, translator),
-        "repository": git.repository(project, translator, browsable=_browsable(services)),
     }
 
 
 def _aliases(view: View, project_id: str) -> dict[str, Any]:
     found = view.services.presenter.aliases(view.services.row(project_id))
-    return {"id": project_id, "aliases": aliases.aliases(found, view.translator)}
+    return {"id": project_id, "aliases": found}
 
 
 async def _allowed(services: Services, row: Workspace) -> set[str] | None:
@@ -282,7 +284,8 @@ async def _repositories(view: View) -> dict[str, Any]:
     """The list, or a sentence if the git server does not answer; the page is shown in both cases."""
     found = await _unless_away(repositories(view.services))
     away = view.translator("repositories.away") if found is None else ""
-    return {"away": away, "repositories": git.repositories(found or [], browsable=_browsable(view.services))}
+    shown = [{**entry, "branches": default_first(entry)} for entry in found or []]
+    return {"away": away, "repositories": shown, "browsable": _browsable(view.services)}
 
 
 async def _unless_away(asked: Awaitable[T]) -> T | None:

@@ -84,7 +84,7 @@ async def ending_fragment(view: ViewDep) -> Response:
 async def cards_fragment(view: ViewDep, body: Annotated[MakeCards | None, Body()] = None) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
     made = await cards(view.services, view.caller, body or MakeCards())
-    return view.show("cards.html", **workshop.cards(made, view.translator))
+    return view.show("cards.html", cards=made, qr_code=workshop.qr_code)
 
 
 @for_all.post("/pages/workshop/told")
@@ -99,7 +99,7 @@ async def _seats(view: View, found: list[Seat]) -> dict[str, Any]:
     ids = {seat["projectId"] for seat in found}
     faults = {row.id: services.presenter.fault(row) for row in services.reads.all() if row.id in ids}
     return {
-        "seats": workshop.seats(found, faults, datetime.now(UTC), view.translator),
+        "seats": workshop.seats(found, faults, datetime.now(UTC)),
         "history": ended_views(services.settings.site, ended),
         "group": services.settings.workshop.group,
         "docker": view.docker_away,
