@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Lock
 
 from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message
@@ -27,7 +27,7 @@ from .credentials_csv import CredentialsCsv
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 from .side_by_side import IDES_PER_CORE
-from .views import view
+from .views import UNKNOWN, view
 
 _MOST_WORKERS = 24
 # Each takes 19 MiB while it hashes.
@@ -312,34 +312,25 @@ def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence
     """Creates, starts and awaits all seats in a pool sized for the machines, those of a machine as soon as it has its
     image; errors stay with their seat."""
     workers = min(IDES_PER_CORE * context.cpus(), _MOST_WORKERS, len(seats))
-    waiting: dict[Future[str], list[_Seat]] = {image: [] for image in images.values()}
+    ready, counting = 0, Lock()
+
+    def finish(seat: _Seat) -> None:
+        nonlocal ready
+        try:
+            with faults_of(seat.workspace.name):
+                seat.changed = _finish_one(context, images, seat)
+        except AtelierError as error:
+            seat.changed, seat.error = True, error
+        with counting:
+            ready += seat.error is None
+            context.progress(Message("step.seats_ready"), ready, len(seats))
+
     with ThreadPoolExecutor(workers) as pool:
-        futures: dict[Future[bool], _Seat] = {}
-
-        def begin(seat: _Seat) -> None:
-            futures[pool.submit(_finish_one, context, images, seat)] = seat
-
-        for seat in seats:
-            if seat.make:
-                waiting[images[seat.workspace.node]].append(seat)
-            else:
-                begin(seat)
-        ready = 0
-        while waiting or futures:
-            under_way: list[Future[Any]] = [*waiting, *futures]
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            for image in waiting.keys() & done:
-                for seat in waiting.pop(image):
-                    begin(seat)
-            for future in futures.keys() & done:
-                seat = futures.pop(future)
-                try:
-                    with faults_of(seat.workspace.name):
-                        seat.changed = future.result()
-                except AtelierError as error:
-                    seat.changed, seat.error = True, error
-                ready += seat.error is None
-                context.progress(Message("step.seats_ready"), ready, len(seats))
+        begun = [pool.submit(finish, seat) for seat in seats if not seat.make]
+        for image in as_completed(set(images.values())):
+            begun += [pool.submit(finish, seat) for seat in seats if seat.make and images[seat.workspace.node] is image]
+    for future in begun:
+        future.result()
 
 
 def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat) -> bool:
@@ -413,10 +404,9 @@ def _seat_view(context: Context, seat: _Seat) -> dict[str, object]:
 
 
 def _planned_view(context: Context, seat: _Seat) -> dict[str, object]:
-    unknown = ("id", "url", "address", "created_at") if seat.make and seat.fresh else ()
     return {
         **view(context.site, seat.workspace, Status.RUNNING),
-        **dict.fromkeys(unknown),  # nobody can know them before they are given
+        **(UNKNOWN if seat.make and seat.fresh else {}),
         "changed": seat.changed,
         "password": None,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,6 +26,15 @@ from ..git.urls import GitAccess, check_git_url
 from .credentials_csv import CredentialsCsv
 
 _DEFAULT_TEMPLATE = "empty"
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "id": check_id,
+    "name": check_title,
+    "template": check_template,
+    "group": check_group,
+    "notes": check_notes,
+    "password": check_password,
+    "git_url": check_git_url,
+}
 
 
 class WorkspaceState(StrEnum):
@@ -36,7 +45,7 @@ class WorkspaceState(StrEnum):
 
 
 class Step(StrEnum):
-    """A change to a workspace. Changes are applied in this order."""
+    """A change to a workspace. A plan has them in this order."""
 
     RESERVE = "reserve"
     RESTORE = "restore"
@@ -138,23 +147,12 @@ def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     """Everything that can be refused before anything is looked up."""
     if desired.id is None and desired.name is None:
         raise invalid("input.name_or_id", "name")
-    if desired.id is not None:
-        check_id(desired.id)
-    if desired.name is not None:
-        check_title(desired.name)
-    if desired.template is not None:
-        check_template(desired.template)
-    if desired.group is not None:
-        check_group(desired.group)
-    if desired.notes is not None:
-        check_notes(desired.notes)
-    if desired.password is not None:
-        check_password(desired.password)
+    for name, check in _CHECKS.items():
+        if (value := getattr(desired, name)) is not None:
+            check(value)
     if desired.proxy_mode is not None:
         check_proxy_mode(desired.proxy_mode, site.networks)
-    if desired.git_url is not None:
-        check_git_url(desired.git_url)
-    elif desired.git_access is not None and desired.id is None:
+    if desired.git_url is None and desired.git_access is not None and desired.id is None:
         raise invalid("input.requires", "git_url", given="git_token", other="git_url")
     # Only given properties are checked: an existing workspace keeps the others, and can always be stopped or removed.
     smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]

@@ -48,7 +48,7 @@ from .plan import (
     plan_workspace,
     template_of,
 )
-from .views import Change, current_view, observed_view, view
+from .views import UNKNOWN, Change, current_view, observed_view, view
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,9 @@ def _apply(here: NodeContext, desired: WorkspaceSpec, workspace: Workspace, step
         Step.REPOSITORY: lambda row: _give_repository(here, row),
         Step.STOP: lambda row: _stop(here, row, desired.stop_reason),
     }
-    for step in Step:
-        if step in steps:
-            actions[step](workspace)
-            workspace = here.store.get(id=workspace.id)
+    for step in steps:
+        actions[step](workspace)
+        workspace = here.store.get(id=workspace.id)
     return workspace
 
 
@@ -354,6 +353,7 @@ def _dry_run(
     steps: Sequence[Step],
 ) -> dict[str, object]:
     """The view after applying the steps, for a dry run."""
+    starts = Step.BUILD in steps or Step.START in steps
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
@@ -363,7 +363,7 @@ def _dry_run(
         context.store.update(workspace.id, True, **details)
     if Step.LIMITS in steps:
         context.store.check_growth(workspace.id, limits_of(desired, workspace), context.engines.memory())
-    if before and {Step.BUILD, Step.START} & set(steps):
+    if before and starts:
         context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
     planned = workspace._replace(
         name=desired.name or workspace.name,
@@ -371,16 +371,12 @@ def _dry_run(
         notes=workspace.notes if desired.notes is None else desired.notes,
         limits=limits_of(desired, workspace),
     )
-    after = view(context.site, planned, workspace.status)
-    if not before:
-        # These are unknown before the row exists.
-        after |= dict.fromkeys(("id", "url", "address", "created_at"))
-    after |= {"status": before.get("status"), "error": before.get("error")}
+    after = {**view(context.site, planned, workspace.status), "error": None, **({} if before else UNKNOWN)}
     if Step.PASSWORD in steps:
         after["password_protected"] = not desired.remove_password
-    if {Step.BUILD, Step.START} & set(steps):
-        after |= {"status": str(Status.RUNNING), "error": None}
     if Step.STOP in steps:
         status, error = stopped(workspace)
-        after |= {"status": str(status), "error": error}
-    return after
+        return {**after, "status": str(status), "error": error}
+    if starts:
+        return {**after, "status": str(Status.RUNNING)}
+    return {**after, "status": before["status"], "error": before["error"]}

@@ -11,6 +11,9 @@ from ..containers.context import Context
 from ..engine.models import Container
 from ..git.names import MAIN
 
+# The values of a view that nobody can know before the workspace's row exists.
+UNKNOWN = dict.fromkeys(("id", "url", "address", "created_at"))
+
 
 @dataclass(frozen=True)
 class Change:
@@ -84,16 +87,8 @@ def containers_by_id(site: Site, containers: Iterable[Container]) -> dict[str, C
     return found
 
 
-def list_workspaces(
-    context: Context,
-    *,
-    name: str | None = None,
-    id: str | None = None,
-    group: str | None = None,
-    cloned_from: str | None = None,
-    node: str | None = None,
-) -> list[dict[str, object]]:
-    """Views of the workspaces that match everything given, oldest first."""
+def list_workspaces(context: Context, **wanted: str | None) -> list[dict[str, object]]:
+    """Views of the workspaces that have all ``wanted`` values, by the names of Workspace's fields, oldest first."""
     label = f"atelier.instance={context.site.instance}"
     containers = dict(
         context.at_each(lambda here: (here.node, containers_by_id(context.site, here.engine.containers(label))))
@@ -103,11 +98,7 @@ def list_workspaces(
         if row.node in containers
         else view(context.site, row, Status.ERROR, why_away(row))
         for row in context.store.all()
-        if name in (None, row.name)
-        and id in (None, row.id)
-        and group in (None, row.group)
-        and cloned_from in (None, row.cloned_from)
-        and node in (None, row.node)
+        if all(value in (None, getattr(row, name)) for name, value in wanted.items())
     ]
 
 
