@@ -51,22 +51,7 @@ def row(**values: object) -> Workspace:
         "created_at": "2026-01-01T00:00:00.000Z",
         "last_activity": "2026-01-01T00:00:00.000Z",
         "owner": "default",
-        "group": None,
-        "notes": "",
-        "password_hash": None,
-        "cloned_from": None,
-        "git_url": None,
-        "repository": None,
-        "branch": None,
-        "git_pending": None,
-        "git_problem": None,
-        "sessions": "",
-        "batch": None,
-        "error": None,
         "status": Status.RUNNING,
-        "proxy_mode": ProxyMode.NONE,
-        "stop_reason": None,
-        "limits": Limits(),
     }
     return Workspace(**known | values)  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from .declared import SIZE
+from .egress_modes import DEFAULT_MODE
 from .egress_modes import ProxyMode as ProxyMode
 
 MIB = 1024**2
@@ -242,27 +243,27 @@ class Workspace(NamedTuple):
     created_at: str
     last_activity: str
     owner: str
-    group: str | None
-    notes: str
-    password_hash: str | None
-    cloned_from: str | None
-    git_url: str | None
+    group: str | None = None
+    notes: str = ""
+    password_hash: str | None = None
+    cloned_from: str | None = None
+    git_url: str | None = None
     # Its repository on the git server and its branch; None until they exist.
-    repository: str | None
-    branch: str | None
+    repository: str | None = None
+    branch: str | None = None
     # Pending work: GIT_IMPORT, or None.
-    git_pending: str | None
+    git_pending: str | None = None
     # Part of the name of the IDE's session cookie: another word ends all sessions, also where the password stays.
-    sessions: str
-    batch: str | None
+    sessions: str = ""
+    batch: str | None = None
     # Why it was stopped on purpose, one of StopReason; None for one that was started since.
-    stop_reason: str | None
+    stop_reason: str | None = None
     # Why its repository or branch is missing; a sentence.
-    git_problem: str | None
-    error: str | None
-    status: Status
-    proxy_mode: ProxyMode
-    limits: Limits
+    git_problem: str | None = None
+    error: str | None = None
+    status: Status = Status.CREATING
+    proxy_mode: ProxyMode = DEFAULT_MODE
+    limits: Limits = Limits()
 
     @property
     def has_repository(self) -> bool:

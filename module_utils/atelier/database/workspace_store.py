@@ -351,14 +351,8 @@ class WorkspaceStore:
                 node=node,
                 created_at=moment,
                 last_activity=moment,
-                branch=None,
                 # A clone has its source's files already.
                 git_pending=GIT_IMPORT if order.git_url and not order.cloned_from else None,
-                sessions="",
-                stop_reason=None,
-                git_problem=None,
-                error=None,
-                status=Status.CREATING,
             )
             for order, address, node in zip(orders, addresses, nodes, strict=True)
         ]
