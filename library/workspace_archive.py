@@ -94,20 +94,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
-from ansible.module_utils.atelier.workshop.collect import collect, verify
+from ansible.module_utils.atelier.workshop.collect import collect, remove_collected, verify
 from ansible.module_utils.atelier.workshop.manifest import NAME
-from ansible.module_utils.atelier.workshop.removal import remove_collected
 
 
 @with_context(DOCUMENTATION)
 def main(module: AnsibleModule, context: Context) -> Result:
-    ids, folder = module.params["ids"], Path(module.params["folder"])
-    if module.params["state"] == "removed":
-        return _remove(module, context, ids, folder)
-    if module.params["state"] == "verified":
-        done = verify(context, ids, folder)
-    else:
-        done = collect(context, ids, folder, check_mode=module.check_mode)
+    ids, folder, state = module.params["ids"], Path(module.params["folder"]), module.params["state"]
+    if state == "removed":
+        names, problems = remove_collected(context, ids, folder, check_mode=module.check_mode)
+        for problem in problems:
+            module.warn(problem)
+        summary = f"{len(names)} workspaces are removed; their work is in {folder}."
+        return {"changed": bool(names), "summary": summary, "manifest": str(folder / NAME)}
+    verified = state == "verified"
+    done = verify(context, ids, folder) if verified else collect(context, ids, folder, check_mode=module.check_mode)
     failed = [seat.name for seat in done.seats if seat.error is not None]
     megabytes = sum(seat.bytes for seat in done.seats) / 1e6
     return {
@@ -115,17 +116,6 @@ def main(module: AnsibleModule, context: Context) -> Result:
         "summary": f"{len(done.seats) - len(failed)} workspaces are collected in {folder} ({megabytes:.1f} MB).",
         "seats": [asdict(seat) for seat in done.seats],
         "failed_seats": failed,
-        "manifest": str(folder / NAME),
-    }
-
-
-def _remove(module: AnsibleModule, context: Context, ids: list[str], folder: Path) -> Result:
-    removed = remove_collected(context, ids, folder, check_mode=module.check_mode)
-    for problem in removed.problems:
-        module.warn(problem)
-    return {
-        "changed": bool(removed.names),
-        "summary": f"{len(removed.names)} workspaces are removed; their work is in {folder}.",
         "manifest": str(folder / NAME),
     }
 

@@ -14,9 +14,8 @@ from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers.context import Context
 from atelier.engine.models import Container
 from atelier.workshop import archives
-from atelier.workshop.collect import collect, verify
+from atelier.workshop.collect import collect, remove_collected, verify
 from atelier.workshop.manifest import NAME, Entry, read_manifest, write_manifest
-from atelier.workshop.removal import remove_collected
 from support import container, open_store, order, refused, site, tar_of
 
 
@@ -333,9 +332,9 @@ def test_work_between_the_check_and_the_removal_keeps_the_seat(
     # Again: what is gone is gone already, what was collected since goes.
     collect(context, ids[:1], folder)
     seats.log.clear()
-    assert remove_collected(context, ids, folder).names == ["Course 1"]
+    assert remove_collected(context, ids, folder)[0] == ["Course 1"]
     assert seats.log == ["paused", "closed", "removed"]
-    assert not remove_collected(context, ids, folder).names
+    assert remove_collected(context, ids, folder) == ([], [])
 
 
 def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
@@ -355,7 +354,7 @@ def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
     collect(context, [rows[0].id], folder)
     seats.states[name] = {"status": "restarting", "finished_at": "2026-01-03T00:00:00Z"}
     seats.log.clear()
-    assert remove_collected(context, [rows[0].id], folder).names == [rows[0].name]
+    assert remove_collected(context, [rows[0].id], folder)[0] == [rows[0].name]
     assert seats.log == ["stopped", "closed", "removed"]
 
 

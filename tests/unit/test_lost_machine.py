@@ -28,9 +28,8 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
 from atelier.reconcile import Drift, Kind, _image_registry, _misplaced_checkpoints, _past, repair_all
-from atelier.workshop.collect import collect
+from atelier.workshop.collect import collect, remove_collected
 from atelier.workshop.manifest import Entry, write_manifest
-from atelier.workshop.removal import remove_collected
 from atelier.workspaces import checkpoints, lost_machine
 from atelier.workspaces import move as moves
 from atelier.workspaces import reset as resets

@@ -90,12 +90,8 @@ class WorkspaceStore:
 
     def all(self, node: str | None = None) -> list[Workspace]:
         """All workspaces, or those of one machine, oldest first; clones of one batch in the order of their numbers."""
-        with self.reading() as db:
-            found = db.execute(
-                f"SELECT {COLUMNS} FROM workspaces WHERE ?1 IS NULL OR node = ?1 ORDER BY sequence",  # noqa: S608
-                (node,),
-            )
-            return [workspace_from(row) for row in found]
+        query = f"SELECT {COLUMNS} FROM workspaces WHERE ?1 IS NULL OR node = ?1 ORDER BY sequence"  # noqa: S608
+        return [workspace_from(row) for row in self.rows(query, node)]
 
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
         """The workspace with that id, or else with that name; None when there is none."""
@@ -369,12 +365,12 @@ class WorkspaceStore:
             raise _name_taken(workspace.name) from error
 
     def _usage(self, owner: str, exclude: str = "") -> tuple[int, int]:
-        row = self._db.execute(
+        ((owned, running),) = self.rows(
             "SELECT count(*) FILTER (WHERE owner = ?1), count(*) FILTER (WHERE status IN ('creating', 'running'))"
             " FROM workspaces WHERE id <> ?2",
-            (owner, exclude),
-        ).fetchone()
-        return row[0], row[1]
+            *(owner, exclude),
+        )
+        return owned, running
 
     def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[str]:
         if machines is None or not orders:

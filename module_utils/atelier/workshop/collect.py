@@ -1,4 +1,5 @@
-"""The end of a workshop: commits, pushes and archives the work of each seat.
+"""The end of a workshop: commits, pushes and archives the work of each seat, verifies the archives, and removes the
+seats without losing newer work.
 
 Seats are collected in parallel, in any state, and fail independently. The manifest is rewritten after each seat, so a
 killed run loses nothing, and another run completes it.
@@ -21,13 +22,15 @@ from ..containers.context import Context, NodeContext
 from ..containers.save_work import Saved, save_work
 from ..containers.snapshots import paused_for_copy, recover
 from ..database.workspace_store import now
+from ..engine.models import Container
+from ..workspaces.service import remove
 from .archive_freshness import late_work, rest_of
 from .archives import remove_unfinished, write_archive
 from .manifest import Entry, fault_of, read_manifest, write_manifest
 from .tar_stream import within
 
 # Docker reads, zstd and SHA-256 work without the interpreter's lock, git works in the seat.
-WORKERS = 6
+_WORKERS = 6
 _WORKSPACE = "/workspace"
 # Maximum number of uncollected seats that a sentence names.
 _SHOWN = 5
@@ -55,7 +58,7 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
     with _folder(context, folder):
         entries = read_manifest(folder)
         before = {id: entry.sha256 for id, entry in entries.items()}
-        with ThreadPoolExecutor(min(WORKERS, len(rows)) or 1) as pool:
+        with ThreadPoolExecutor(min(_WORKERS, len(rows)) or 1) as pool:
             futures = [pool.submit(_collect_one, context, folder, row, entries.get(row.id)) for row in rows]
             for done, future in enumerate(as_completed(futures), 1):
                 entry = future.result()
@@ -79,13 +82,13 @@ def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
         found = fault_of(folder, entry)
         return found if found or entry is None else late_work(context, row, folder, entry)
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(_WORKERS) as pool:
         faults = list(pool.map(fault, rows))
-    check_collected(folder, rows, faults)
+    _check_collected(folder, rows, faults)
     return Collected(False, [entries[row.id] for row in rows])
 
 
-def check_collected(folder: Path, rows: Sequence[Workspace], faults: Sequence[str | None]) -> None:
+def _check_collected(folder: Path, rows: Sequence[Workspace], faults: Sequence[str | None]) -> None:
     """Raises NOT_COLLECTED if a workspace has a fault."""
     missing = [(row.name, fault) for row, fault in zip(rows, faults, strict=True) if fault]
     if not missing:
@@ -189,3 +192,74 @@ def _folder(context: Context, folder: Path) -> Iterator[None]:
     with context.locks.archives(folder, context.lock_wait):
         remove_unfinished(folder)
         yield
+
+
+def remove_collected(
+    context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False
+) -> tuple[list[str], list[str]]:
+    """Removes these workspaces, and their entries in the folder; unknown ids count as removed. Returns the names of those
+    removed, and sentences on what could not be removed with them.
+
+    Each is paused from the check of its files to its end, so no work is lost in between. A workspace with work newer
+    than its archive, or that cannot be checked, continues as before; the others are removed. Then NOT_COLLECTED is
+    raised.
+    """
+    rows = [row for id in dict.fromkeys(ids) if (row := context.store.find(id=id)) is not None]
+    if check_mode:
+        return [row.name for row in rows], []
+    entries = read_manifest(folder)
+    faults: list[str | None] = []
+    problems: list[str] = []
+
+    def remove_one(row: Workspace) -> str | None:
+        try:
+            with faults_of(row.name), context.locks.workspace(row.id, context.lock_wait):
+                return _remove_held(context.left_of(row), folder, row, entries.get(row.id), problems)
+        except AtelierError as error:
+            return Message("fault.not_removed", why=error.message)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for fault in pool.map(remove_one, rows):
+            faults.append(fault)
+            context.progress(Message("step.seats_removed"), len(faults), len(rows))
+    _check_collected(folder, rows, faults)
+    return [row.name for row in rows], problems
+
+
+def _remove_held(
+    context: NodeContext, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
+) -> str | None:
+    """Why the seat was not removed; None when it was. The caller holds its lock."""
+    if context.store.find(id=row.id) is None:
+        return None
+    recover(context, row)
+    # Do not read it here: ``verify`` just did, and the comparison with the seat reads it again.
+    fault = fault_of(folder, entry, read=False)
+    if fault or entry is None:
+        return fault
+    container = container_of(context, row)
+    if container is None:
+        problems += remove(context, row)
+        return None
+    with _halted(context, row, container):
+        fault = late_work(context, row, folder, entry)
+        if fault is None:
+            problems += remove(context, row)
+    return fault
+
+
+@contextmanager
+def _halted(context: NodeContext, row: Workspace, container: Container) -> Iterator[None]:
+    """Stops the seat for the block. Afterwards its former state is restored, if it still exists."""
+    if container.status != "restarting":
+        with paused_for_copy(context, row, container):
+            yield
+        return
+    # Docker may start it at any moment, and can't pause it.
+    context.engine.stop(container.id)
+    try:
+        yield
+    finally:
+        # If this run is killed in between, the API starts it, because it is still wanted.
+        if context.engine.inspect(container.id) is not None:
+            context.engine.start(container.id)
