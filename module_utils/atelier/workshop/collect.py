@@ -197,8 +197,8 @@ def _folder(context: Context, folder: Path) -> Iterator[None]:
 def remove_collected(
     context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Removes these workspaces, and their entries in the folder; unknown ids count as removed. Returns the names of those
-    removed, and sentences on what could not be removed with them.
+    """Removes these workspaces; unknown ids count as removed. Returns the names of the removed ones, and sentences on
+    what could not be removed with them.
 
     Each is paused from the check of its files to its end, so no work is lost in between. A workspace with work newer
     than its archive, or that cannot be checked, continues as before; the others are removed. Then NOT_COLLECTED is
