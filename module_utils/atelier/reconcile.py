@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 
 from .common.egress_modes import Capability
@@ -57,29 +56,6 @@ from .workspaces.views import containers_by_id
 _Busy = Callable[[Workspace], bool]
 
 
-class Kind(StrEnum):
-    ORPHAN_CONTAINER = "orphan_container"
-    MISSING_CONTAINER = "missing_container"
-    UNFINISHED_WORKSPACE = "unfinished_workspace"
-    WRONG_NAME = "wrong_name"
-    WRONG_STATUS = "wrong_status"
-    ABANDONED_BATCH = "abandoned_batch"
-    WRONG_ROUTES = "wrong_routes"
-    NODE_LISTS = "node_lists"
-    LEFTOVER_RECORDINGS = "leftover_recordings"
-    INTERRUPTED_SNAPSHOT = "interrupted_snapshot"
-    LEFTOVER_SNAPSHOT = "leftover_snapshot"
-    LEFTOVER_VOLUME = "leftover_volume"
-    LEFTOVER_GIT_ACCESS = "leftover_git_access"
-    INTERRUPTED_RESET = "interrupted_reset"
-    LEFTOVER_CONTAINER = "leftover_container"
-    LEFTOVER_CHECKPOINT = "leftover_checkpoint"
-    LEFTOVER_REHEARSAL = "leftover_rehearsal"
-    LEFTOVER_STORED = "leftover_stored_image"
-    UNSTORED_CHECKPOINT = "unstored_checkpoint"
-    REGISTRY_GARBAGE = "registry_garbage"
-
-
 @dataclass(frozen=True)
 class _Node:
     """The objects on a machine: the workspaces' containers by id, container names to be changed, volumes."""
@@ -103,7 +79,7 @@ class Drift:
     """One difference: its kind, what it concerns (an id or a name), a sentence on it, whose remedy says what the repair
     does, and the repair."""
 
-    kind: Kind
+    kind: str
     subject: str
     message: Message
     repair: Callable[[], object]
@@ -162,7 +138,7 @@ def find_drift(
     ]
 
 
-def _drift(kind: Kind, subject: str, repair: Callable[[], object], /, *, told: str = "", **params: object) -> Drift:
+def _drift(kind: str, subject: str, repair: Callable[[], object], /, *, told: str = "", **params: object) -> Drift:
     """``told`` is the code of the sentence if that is not the kind's; ``params`` are the sentence's."""
     return Drift(kind, subject, Message(f"drift.{told or kind}", **params), repair)
 
@@ -178,7 +154,7 @@ def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
             if context.engine.inspect(name) is not None and context.engine.inspect(wanted) is None:
                 context.engine.rename(name, wanted)
 
-    return _drift(Kind.WRONG_NAME, name, mend, container=name, wanted=wanted)
+    return _drift("wrong_name", name, mend, container=name, wanted=wanted)
 
 
 def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
@@ -192,9 +168,9 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
     for id in interrupted(context.site):
         row, mend = rows.get(id), partial(repair, id)
         if row is None:
-            yield _drift(Kind.INTERRUPTED_SNAPSHOT, id, mend, told="leftover_secrets", id=id)
+            yield _drift("interrupted_snapshot", id, mend, told="leftover_secrets", id=id)
         elif not busy(row):
-            yield _drift(Kind.INTERRUPTED_SNAPSHOT, row.name, mend, name=row.name)
+            yield _drift("interrupted_snapshot", row.name, mend, name=row.name)
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
@@ -208,7 +184,7 @@ def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], bus
     for id, moved in interrupted_resets(context).items():
         row = rows.get(id)
         if row and row.node == context.node and row.status is not Status.CREATING and not busy(row):
-            yield _drift(Kind.INTERRUPTED_RESET, row.name, partial(repair, id), name=row.name, container=moved)
+            yield _drift("interrupted_reset", row.name, partial(repair, id), name=row.name, container=moved)
 
 
 def _past(
@@ -226,14 +202,14 @@ def _past(
 
     for name, (id, over) in stale_containers(context, keep_hours).items():
         if (over or id not in living) and not (id in rows and busy(rows[id])):
-            yield _drift(Kind.LEFTOVER_CONTAINER, name, partial(remove, name, id, over), container=name)
+            yield _drift("leftover_container", name, partial(remove, name, id, over), container=name)
     for checkpoint in all_checkpoints(context):
         if checkpoint.workspace_id not in living:
             drop = partial(drop_checkpoint, context, checkpoint)
-            yield _past_checkpoint(Kind.LEFTOVER_CHECKPOINT, context, checkpoint, drop)
+            yield _past_checkpoint("leftover_checkpoint", context, checkpoint, drop)
 
 
-def _past_checkpoint(kind: Kind, context: Context, checkpoint: Checkpoint, remove: Callable[[], object]) -> Drift:
+def _past_checkpoint(kind: str, context: Context, checkpoint: Checkpoint, remove: Callable[[], object]) -> Drift:
     """A checkpoint of a workspace that had no row, which may have been created since."""
 
     def repair() -> None:
@@ -256,7 +232,7 @@ def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Bu
         row = rows.get(id)
         if row and row.node != here.node and (row.node, id) in present and not busy(row):
             told = {"told": "moved", "name": row.name, "node": row.node, "former": here.node}
-            yield _drift(Kind.LEFTOVER_CONTAINER, container.name, partial(remove, here, row), **told)
+            yield _drift("leftover_container", container.name, partial(remove, here, row), **told)
 
 
 def _image_registry(
@@ -270,17 +246,17 @@ def _image_registry(
         checkpoints = stored_checkpoints(context.site)
         for tag in leftovers_stored(context):
             remove = partial(withdraw, context, [tag])
-            found.append(_drift(Kind.LEFTOVER_STORED, tag, remove, told="leftover_stored_snapshot", tag=tag))
+            found.append(_drift("leftover_stored_image", tag, remove, told="leftover_stored_snapshot", tag=tag))
         # A row that was lost is made again from a container, which may be on a machine that does not answer.
         for checkpoint in checkpoints if len(nodes) == len(context.site.node_names) else ():
             if checkpoint.workspace_id not in living:
                 remove = partial(withdraw, context, [checkpoint.tag])
-                found.append(_past_checkpoint(Kind.LEFTOVER_STORED, context, checkpoint, remove))
+                found.append(_past_checkpoint("leftover_stored_image", context, checkpoint, remove))
         for node in nodes if context.site.nodes else ():
             found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
-    if has_garbage(context.site) or any(drift.kind is Kind.LEFTOVER_STORED for drift in found):
+    if has_garbage(context.site) or any(drift.kind == "leftover_stored_image" for drift in found):
         # While an image is being pushed, the repair leaves it to the next run.
-        found.append(_drift(Kind.REGISTRY_GARBAGE, context.site.image_registry, partial(collect_garbage, context)))
+        found.append(_drift("registry_garbage", context.site.image_registry, partial(collect_garbage, context)))
     return found
 
 
@@ -295,11 +271,11 @@ def _misplaced_checkpoints(
             continue
         of_this = [each for each in {*stored, *local} if each.workspace_id == row.id]
         if checkpoint not in stored and checkpoint in kept(of_this):
-            yield _drift(Kind.UNSTORED_CHECKPOINT, tag, partial(push_checkpoint, here, tag), name=row.name, tag=tag)
+            yield _drift("unstored_checkpoint", tag, partial(push_checkpoint, here, tag), name=row.name, tag=tag)
         elif row.node != here.node:
             leave = partial(leave_checkpoint, here, checkpoint)
             told = {"told": "checkpoint_elsewhere", "name": row.name, "tag": tag, "node": row.node}
-            yield _drift(Kind.LEFTOVER_CHECKPOINT, tag, leave, **told)
+            yield _drift("leftover_checkpoint", tag, leave, **told)
 
 
 def _rehearsals(context: Context) -> Iterator[Drift]:
@@ -310,7 +286,7 @@ def _rehearsals(context: Context) -> Iterator[Drift]:
             rehearsal.remove_leftovers(context)
 
     if context.locks.rehearsal_free() and (seats := rehearsal.leftover_seats(context)):
-        yield _drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, clear, count=len(seats))
+        yield _drift("leftover_rehearsal", seats[0].name, clear, count=len(seats))
 
 
 def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
@@ -321,7 +297,7 @@ def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
                 context.store.import_row(row_from_container(context, id, present))
 
     name = container.labels.get("atelier.name", "-")
-    return _drift(Kind.ORPHAN_CONTAINER, container.name, rebuild_row, container=container.name, name=name)
+    return _drift("orphan_container", container.name, rebuild_row, container=container.name, name=name)
 
 
 def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection[str], busy: _Busy) -> Iterator[Drift]:
@@ -342,8 +318,8 @@ def _wrong_status(context: NodeContext, row: Workspace, container: Container | N
 
     status, _ = observed_status(row, container)
     if container is None:
-        return _drift(Kind.MISSING_CONTAINER, row.name, set_status, name=row.name, status=status)
-    return _drift(Kind.WRONG_STATUS, row.name, set_status, name=row.name, status=status, recorded=row.status)
+        return _drift("missing_container", row.name, set_status, name=row.name, status=status)
+    return _drift("wrong_status", row.name, set_status, name=row.name, status=status, recorded=row.status)
 
 
 def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Drift:
@@ -361,7 +337,7 @@ def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Dri
                 context.store.delete(present.id)
 
     told = "abandoned_workspace" if abandoned else ""
-    return _drift(Kind.UNFINISHED_WORKSPACE, row.name, remove, told=told, name=row.name)
+    return _drift("unfinished_workspace", row.name, remove, told=told, name=row.name)
 
 
 def _abandoned_batches(context: Context) -> Iterator[Drift]:
@@ -374,12 +350,12 @@ def _abandoned_batches(context: Context) -> Iterator[Drift]:
 
     for batch in context.store.open_batches():
         if context.locks.batch_free(batch.id):
-            yield _drift(Kind.ABANDONED_BATCH, batch.id, partial(close, batch.id), count=batch.count)
+            yield _drift("abandoned_batch", batch.id, partial(close, batch.id), count=batch.count)
 
 
 def _leftover_snapshots(context: NodeContext) -> list[Drift]:
     return [
-        _drift(Kind.LEFTOVER_SNAPSHOT, ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image]))
+        _drift("leftover_snapshot", ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image]))
         for image in leftover_snapshots(context)
     ]
 
@@ -388,7 +364,7 @@ def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> Iterator[Drift]
     used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
     for volume in node.volumes:
         if volume not in used:
-            yield _drift(Kind.LEFTOVER_VOLUME, volume, partial(node.here.engine.remove_volume, volume), volume=volume)
+            yield _drift("leftover_volume", volume, partial(node.here.engine.remove_volume, volume), volume=volume)
 
 
 def _leftover_git_access(context: Context) -> Iterator[Drift]:
@@ -399,14 +375,14 @@ def _leftover_git_access(context: Context) -> Iterator[Drift]:
         context.store.revoked(id)
 
     for id, repository in context.store.unrevoked().items() if context.site.git else ():
-        yield _drift(Kind.LEFTOVER_GIT_ACCESS, id, partial(end, id), id=id, repository=repository)
+        yield _drift("leftover_git_access", id, partial(end, id), id=id, repository=repository)
 
 
 def _wrong_routes(context: Context) -> list[Drift]:
     for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
             if present is not None and (wrong := wrong_routes(present, wanted())):
-                return [_drift(Kind.WRONG_ROUTES, ", ".join(wrong)[:200], context.sync_routes, count=len(wrong))]
+                return [_drift("wrong_routes", ", ".join(wrong)[:200], context.sync_routes, count=len(wrong))]
     return []
 
 
@@ -418,7 +394,7 @@ def _missing_lists(context: NodeContext) -> Iterator[Drift]:
     with suppress(AtelierError):  # its Squid does not run: the repair says why
         if not lists.are_missing(context.node, context.engine):
             return
-    yield _drift(Kind.NODE_LISTS, context.node, partial(lists.bring, context.node, context.engine), node=context.node)
+    yield _drift("node_lists", context.node, partial(lists.bring, context.node, context.engine), node=context.node)
 
 
 def _leftover_recordings(context: NodeContext, living: Collection[str]) -> Iterator[Drift]:
@@ -432,7 +408,7 @@ def _leftover_recordings(context: NodeContext, living: Collection[str]) -> Itera
 
     for id in recorded_on_node(context.site, context.engine):
         if id not in living:
-            yield _drift(Kind.LEFTOVER_RECORDINGS, id, partial(remove, id), id=id, node=context.node)
+            yield _drift("leftover_recordings", id, partial(remove, id), id=id, node=context.node)
 
 
 @contextmanager

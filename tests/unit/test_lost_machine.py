@@ -27,7 +27,7 @@ from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
-from atelier.reconcile import Drift, Kind, _image_registry, _misplaced_checkpoints, _past, repair_all
+from atelier.reconcile import Drift, _image_registry, _misplaced_checkpoints, _past, repair_all
 from atelier.workshop.collect import collect, remove_collected
 from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workspaces import checkpoints, lost_machine
@@ -343,7 +343,7 @@ def test_what_no_machine_needs_is_removed_and_what_only_one_has_is_pushed(instal
     first, second = stored_checkpoints(installed.site)
     del installed.registry[second.tag]
 
-    def drift() -> dict[str, Kind]:
+    def drift() -> dict[str, str]:
         rows = {row.id: row for row in installed.store.all()}
         here = installed.context.on("alpha")
         found = [*_misplaced_checkpoints(here, stored_checkpoints(installed.site), rows, lambda _: False)]
@@ -351,10 +351,10 @@ def test_what_no_machine_needs_is_removed_and_what_only_one_has_is_pushed(instal
             difference.repair()
         return {difference.subject: difference.kind for difference in found}
 
-    assert drift() == {second.tag: Kind.UNSTORED_CHECKPOINT}
+    assert drift() == {second.tag: "unstored_checkpoint"}
     assert drift() == {}
     installed.store.update(row.id, node="beta")
-    assert drift() == dict.fromkeys((first.tag, second.tag), Kind.LEFTOVER_CHECKPOINT)
+    assert drift() == dict.fromkeys((first.tag, second.tag), "leftover_checkpoint")
     assert not installed.machines.all["alpha"].images
     assert len(installed.registry) == 2
 
@@ -373,7 +373,7 @@ def test_what_is_made_during_a_repair_is_no_leftover(installed: Installation) ->
             *_past(here, {}, set(), 1, lambda _: False),
             *_image_registry(installed.context, nodes, {}, set(), lambda _: False),  # type: ignore[arg-type]
         ]
-        found = [difference for difference in found if difference.kind is not Kind.REGISTRY_GARBAGE]
+        found = [difference for difference in found if difference.kind != "registry_garbage"]
         for difference in found:
             difference.repair()
         return [difference.subject for difference in found]
@@ -394,8 +394,8 @@ def test_a_repair_that_fails_ends_no_other(installed: Installation, node: str, r
         raise Place("tcp://198.51.100.7:2376", node).unreachable("ConnectionError")
 
     message = Message("drift.node_lists", node="alpha")
-    first = Drift(Kind.NODE_LISTS, "first", message, fail)
-    second = Drift(Kind.NODE_LISTS, "second", message, partial(made.append, "second"))
+    first = Drift("node_lists", "first", message, fail)
+    second = Drift("node_lists", "second", message, partial(made.append, "second"))
     with pytest.raises(AtelierError):
         repair_all(installed.context, [first, second])
     assert made == repaired

@@ -28,7 +28,7 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.squid_config import Configuration
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import File
-from atelier.reconcile import Kind, _missing_lists
+from atelier.reconcile import _missing_lists
 from support import ROOMY, context, refused, site
 
 PROGRAMS = Path(__file__).parents[2] / "roles/squid/files/image"
@@ -227,7 +227,7 @@ def test_reconcile_finds_a_node_without_the_lists(lists: NodeLists) -> None:
     common: Any = context(lists.site, lists.store, node)
     here: Any = SimpleNamespace(**{**vars(common), "node": "alpha", "engine": node})
     (drift,) = _missing_lists(here)
-    assert (drift.kind, drift.subject) == (Kind.NODE_LISTS, "alpha")
+    assert (drift.kind, drift.subject) == ("node_lists", "alpha")
     drift.repair()
     assert not [*_missing_lists(here)]
 

@@ -10,12 +10,8 @@ from typing import Any
 from ..common.messages import restored
 from ..common.models import Limits, ProxyMode, Status, Workspace
 
-# In the order of Workspace's fields; memory and cpus make its Limits.
-COLUMNS = (
-    "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes,"
-    " password_hash, cloned_from, git_url, repository, branch, git_pending, sessions, batch, stop_reason, git_problem,"
-    " error, status, proxy_mode, memory, cpus"
-)
+# In the order of Workspace's fields; memory and cpus make its limits.
+COLUMNS = ", ".join([*("group_name" if name == "group" else name for name in Workspace._fields[:-1]), "memory", "cpus"])
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
