@@ -33,8 +33,8 @@ from .containers.context import Context, Progress, open_context
 from .git.names import check_owner
 
 _SITE: dict[str, Any] = {
-    "description": "The installation the module works on. The inventory composes it as C(atelier_site), which a task has"
-    " that names no other.",
+    "description": "The installation the module works on. The inventory composes it as C(atelier_site), which a task"
+    " has that names no other.",
     "type": "dict",
     "required": True,
     "options": options(Site),
