@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError
-from atelier.common.models import CONTROLLER, Network, Site
+from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import Engines
+from atelier.egress.squid_config import ask_proxy
 from atelier.gateway.answers import count_answers
 
 from .git_server import GitVersion
@@ -20,7 +20,6 @@ from .git_server import GitVersion
 # Period of the gateway's responses that counts, and the number below which they are not conclusive.
 _RECENT_SECONDS = 300.0
 _FEW_ANSWERS = 20
-_ANSWER_SECONDS = 3.0
 # Requests that a proxy refuses without logging: Squid a name reserved for this host, the recorder an invalid one.
 _SQUIDS_QUESTION, _RECORDERS_QUESTION = "http://configuration.invalid/", "x"
 
@@ -84,7 +83,8 @@ class PlatformHealth:
         for mode, network in self._site.networks.items():
             if mode.proxy and network.proxy_port:
                 question = _SQUIDS_QUESTION if mode.can(Capability.WHITELIST) else _RECORDERS_QUESTION
-                found[Service(mode.proxy, CONTROLLER)] = _answers(network, question)
+                answer = ask_proxy((network.host_address, network.proxy_port), question)
+                found[Service(mode.proxy, CONTROLLER)] = answer is not None
                 for node in self._site.nodes:
                     if (runs := self._runs(node.name, mode.proxy)) is not None:
                         found[Service(mode.proxy, node.name)] = runs
@@ -98,16 +98,3 @@ class PlatformHealth:
             container = self._engines.of(node).inspect(f"{self._site.instance}-{service}")
             return container is not None and container.status == "running"
         return None
-
-
-def _answers(network: Network, question: str) -> bool:
-    """Whether the network's proxy answers this host, if only with a refusal."""
-    connection = http.client.HTTPConnection(network.host_address, network.proxy_port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", question)
-        connection.getresponse()
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    return True

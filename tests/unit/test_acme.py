@@ -12,7 +12,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import id_of
 from atelier.common.models import CONTROLLER, Node
-from atelier.engine.one_off import Finished, OneOff
+from atelier.engine.one_off import OneOff
 from atelier.gateway import acme
 from atelier.gateway.acme import is_due, read_attempts, renew
 from atelier.gateway.certificate import machine_certificates_expire, served_certificate
@@ -76,16 +76,16 @@ class Place:
     def give(self, **variables: str) -> None:
         (self.folder / "variables.json").write_text(json.dumps(variables))
 
-    def lego(self, url: str, program: OneOff) -> Finished:
+    def lego(self, url: str, program: OneOff) -> tuple[int, str]:
         self.runs.append(program)
         if self.output:
-            return Finished(self.status, self.output)
+            return self.status, self.output
         files = program.folders["/acme"] / "certificates"
         files.mkdir(exist_ok=True)
         public, private = certificate(*self.names, begins=self.now)
         (files / f"{DOMAIN}.crt").write_bytes(public + b"\n" + certificate("ca", begins=self.now)[0])
         (files / f"{DOMAIN}.key").write_bytes(private)
-        return Finished(0, "")
+        return 0, ""
 
     def renew(self, **options: bool) -> acme.Renewal:
         return renew(self.site, self.locks, self.now, run=self.lego, **options)
@@ -205,7 +205,7 @@ def test_a_try_that_did_not_end_counts_too(place: Place, monkeypatch: pytest.Mon
     place.renew()
     place.now += timedelta(days=70)
 
-    def killed(url: str, program: OneOff) -> Finished:
+    def killed(url: str, program: OneOff) -> tuple[int, str]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(place, "lego", killed)

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import re
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ _LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
 # RFC 2606 reserves .invalid. squid.conf's frame answers this address with a redirect that contains the digest.
 _QUESTION = "http://configuration.invalid/"
 _TELLS = re.compile(rf"{re.escape(_QUESTION)}([0-9a-f]{{16}})")
-_ANSWER_SECONDS = 2
+_ANSWER_SECONDS = 3
 # "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
 _COMPLAINT = re.compile(
     r"^(?:[\d/]+ [\d:]+(?: kid\d+)?\| ?)?((?:FATAL|ERROR|Bungled).*|.*: unrecognized: .*)", re.MULTILINE
@@ -74,8 +75,10 @@ class Configuration:
         return (found[1], int(found[2])) if found else None
 
     def is_running(self) -> bool:
-        """Whether the running Squid uses exactly this configuration."""
-        return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
+        """Whether the running Squid uses exactly this configuration, whose digest is the address that it redirects
+        to."""
+        answer = ask_proxy(self.address, _QUESTION) if self.address and self.digest else None
+        return answer is not None and urlsplit(answer.get("Location", "")).path == f"/{self.digest}"
 
 
 def read_configuration(path: Path) -> Configuration | None:
@@ -113,14 +116,12 @@ def complaint(output: str) -> str:
     return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
 
 
-def _ask(host: str, port: int) -> str | None:
-    """Returns the digest that the Squid at this address reports, or None."""
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", _QUESTION)
-        location = connection.getresponse().getheader("Location", "")
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return urlsplit(location).path.removeprefix("/") or None
+def ask_proxy(address: tuple[str, int], question: str) -> http.client.HTTPMessage | None:
+    """The headers of a proxy's answer to this host, if only a refusal; None without an answer."""
+    with (
+        suppress(OSError, http.client.HTTPException),
+        closing(http.client.HTTPConnection(*address, timeout=_ANSWER_SECONDS)) as connection,
+    ):
+        connection.request("GET", question)
+        return connection.getresponse().headers
+    return None

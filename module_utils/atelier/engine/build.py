@@ -16,6 +16,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of, on_one_line
 from .models import ImageBuild
+from .one_off import TIMED_OUT
 
 _KEPT_OUTPUT = 16 * 1024
 _SHOWN_OUTPUT = 2000
@@ -24,8 +25,6 @@ _REASON_LINES = 3
 _TICK_SECONDS = 10.0
 _KILL_SECONDS = 10
 _SHORTEST_SECRET = 5  # shorter values, such as "true", are not secrets
-# Exit status of timeout(1), which also ends the build when this process is killed.
-_TIMED_OUT = (124, 137)
 # "#7 [2/2] RUN ..." when a step begins, "#7 3.1 text" for its output, in --progress=plain.
 _STEP = re.compile(r"^#\d+ \[(?:\S+ )?(\d+)/(\d+)\] ", re.MULTILINE)
 _OUTPUT = re.compile(r"^#\d+ \d+\.\d+ (.*\S)", re.MULTILINE)
@@ -44,7 +43,8 @@ def build_image(url: str, build: ImageBuild, report: Report) -> None:
     secrets = {id: path for id, path in build.secrets.items() if path.is_file()}
     settings = "\n".join(path.read_text(errors="replace") for path in secrets.values())
     text, file = (build.dockerfile, "-") if isinstance(build.dockerfile, str) else ("", build.dockerfile)
-    # Not "buildx build": Docker before version 23 has BuildKit, but not this plugin.
+    # timeout(1) also ends the build when this process is killed. Not "buildx build": Docker before version 23 has
+    # BuildKit, but not this plugin.
     command = [
         *("timeout", f"--kill-after={_KILL_SECONDS}", f"{build.seconds:g}"),
         *("docker", "--host", url, "build", "--progress=plain", f"--file={file}", f"--tag={build.tag}"),
@@ -107,7 +107,7 @@ def _failure(build: ImageBuild, status: int, output: str) -> AtelierError:
     more: dict[str, Any] = {"output": last_of("\n".join(lines), _SHOWN_OUTPUT)}
     kind, code = ("template", Code.TEMPLATE_BUILD_FAILED) if build.template else ("image", Code.ENGINE_ERROR)
     named = {kind: build.template or build.tag}
-    if status in _TIMED_OUT:
+    if status in TIMED_OUT:
         return AtelierError(code, Message(f"{kind}_too_long", seconds=build.seconds, **named), **more)
     if "no space left on device" in output:
         return AtelierError(Code.DISK_FULL, Message(f"{kind}_disk_full", **named), **more)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 _KILL_SECONDS = 10
 # Exit status of timeout(1).
-_TIMED_OUT = (124, 137)
+TIMED_OUT = (124, 137)
 # Exit code of docker itself, for example if the image is missing.
-_NOT_RUN = 125
+NOT_RUN = 125
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,9 @@ class OneOff:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Finished:
-    """``output`` is all that the program printed."""
-
-    status: int
-    output: str
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it was ended because it took too long."""
-        return self.status in _TIMED_OUT
-
-    @property
-    def is_not_run(self) -> bool:
-        """Whether Docker could not start the program."""
-        return self.status == _NOT_RUN
-
-
-def run_once(url: str, program: OneOff) -> Finished:
-    """Runs it without privileges on the host's network. A container of that name that a killed run left is removed
-    first."""
+def run_once(url: str, program: OneOff) -> tuple[int, str]:
+    """Runs it without privileges on the host's network; returns exit code and output. A container of that name that a
+    killed run left is removed first."""
     docker = ["docker", "--host", url]
     subprocess.run([*docker, "rm", "--force", program.name], capture_output=True, check=False)
     done = subprocess.run(
@@ -72,4 +54,4 @@ def run_once(url: str, program: OneOff) -> Finished:
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    return Finished(done.returncode, done.stdout.decode(errors="replace"))
+    return done.returncode, done.stdout.decode(errors="replace")

@@ -22,7 +22,7 @@ from ..common.locks import Locks
 from ..common.messages import Message, restored, stored
 from ..common.models import Site
 from ..common.plain_text import last_of, on_one_line
-from ..engine.one_off import Finished, OneOff, run_once
+from ..engine.one_off import NOT_RUN, TIMED_OUT, OneOff, run_once
 from .certificate import SERVED, Certificate, parse
 from .dns_providers import AWS_KEYS, PROVIDER, VARIABLES, Credentials, check_provider, credentials
 from .runtime_socket import ask
@@ -44,7 +44,7 @@ _NO_KEYS = "NoCredentialProviders"
 _NOT_OURS = re.compile(r"\b(?:NOTAUTH|NOTZONE|NXDOMAIN|REFUSED)\b|could not find (?:the )?zone")
 _TIME = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[\w+\] )?", re.MULTILINE)
 
-Run = Callable[[str, OneOff], Finished]
+Run = Callable[[str, OneOff], tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,9 @@ def _issue(site: Site, request: Request, run: Run) -> None:
     check_provider(request.provider, variables)
     given = credentials(variables, "/variables")
     _write(folder / "variables", given.files)
-    done = run(site.engine_url, _lego(site, request, given))
-    if done.status != 0:
-        raise _failure(request, done, [str(value) for value in variables.values()])
+    status, output = run(site.engine_url, _lego(site, request, given))
+    if status != 0:
+        raise _failure(request, status, output, [str(value) for value in variables.values()])
     files = folder / "lego" / "certificates"
     # Its chain is in the certificate's file. HAProxy's runtime socket takes no empty lines.
     parts = [(files / f"{request.domain}{kind}").read_text() for kind in (".crt", ".key")]
@@ -201,8 +201,7 @@ def _lego(site: Site, request: Request, given: Credentials) -> OneOff:
     )
 
 
-def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> AtelierError:
-    output = done.output
+def _failure(request: Request, status: int, output: str, secrets: Iterable[str]) -> AtelierError:
     # Providers put some into addresses, which an error may quote.
     told = {form for value in secrets for form in (value, quote(value, safe=""))}
     for value in sorted(told, key=len, reverse=True):
@@ -214,13 +213,13 @@ def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> Atelie
     if missing or _NO_KEYS in output:
         names = missing[1].strip() if missing else ",".join(AWS_KEYS)
         return invalid("acme.missing", VARIABLES, provider=request.provider, names=names)
-    if done.is_late:
+    if status in TIMED_OUT:
         return AtelierError(Code.CERTIFICATE_ERROR, Message("acme.too_long", seconds=_LONGEST_RUN_SECONDS))
-    if done.is_not_run:
+    if status == NOT_RUN:
         said = last_of(on_one_line(output.partition("\n")[0]), _LONGEST_REASON)
         return AtelierError(Code.ENGINE_ERROR, Message("acme.not_run", said=said))
     lines = [line for line in _TIME.sub("", output).splitlines() if line.strip()]
-    said = last_of(lines[-1], _LONGEST_REASON) if lines else f"exit status {done.status}"
+    said = last_of(lines[-1], _LONGEST_REASON) if lines else f"exit status {status}"
     if _NOT_OURS.search(said):
         message = Message("acme.not_ours", provider=request.provider, domain=request.domain, said=said)
         return AtelierError(Code.CERTIFICATE_ERROR, message, field="atelier_base_domain")
