@@ -139,12 +139,16 @@ class Durations:
         if self.first:
             self._seconds = dict(FIRST_RUN)
 
-    def left(self, play: str, left_out: Collection[str] = ()) -> tuple[float, float]:
-        """The seconds from the play's beginning to the last one's end, and of the whole run, without the plays that are
-        left out; zeros if unknown."""
-        took = {name: 0.0 if name in left_out else known for name, known in self._seconds.items()}
-        rest = list(took)[list(took).index(play) :] if play in took else []
-        return sum(took[name] for name in rest), sum(took.values())
+    def bar(self, play: str, left_out: Collection[str] | None) -> str:
+        """For the heading of a play: how far the run is and the time that is left, without the plays that are left out
+        (None: not known yet). Empty if nothing is known of it."""
+        took = {name: 0.0 if name in (left_out or ()) else known for name, known in self._seconds.items()}
+        left = sum(list(took.values())[list(took).index(play) :]) if play in took else 0.0
+        if not left or (left_out is None and not self.first):
+            return ""
+        done = round(BAR_WIDTH * (1 - left / sum(took.values())))
+        about = f"about {seconds(round(left)).replace('.0 s', ' s')} left{' (on two cores)' if self.first else ''}"
+        return f"  {'#' * done}{'.' * (BAR_WIDTH - done)} {about}"
 
     def note(self, plays: Mapping[str, float]) -> None:
         """After a successful run, with its plays in their order."""
@@ -161,14 +165,6 @@ def plays_left_out(answer: Mapping[str, Any], plays: Iterable[str]) -> set[str]:
         return set(plays)
     parts = {part["name"]: part["name"].partition(" (")[0] for part in answer["look_at"]["plays"]}
     return set(parts.values()) - {play for part, play in parts.items() if part not in answer["plays_unchanged"]}
-
-
-def bar(left: float, whole: float) -> str:
-    """The progress of a run, for a heading; empty if nothing is known of it."""
-    if not left:
-        return ""
-    done = round(BAR_WIDTH * (1 - left / whole))
-    return f"  {'#' * done}{'.' * (BAR_WIDTH - done)} about {seconds(round(left)).replace('.0 s', ' s')} left"
 
 
 class _Play(NamedTuple):
@@ -223,13 +219,7 @@ class CallbackModule(CallbackBase):
         self._current = (name, heading, time.monotonic())
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
-        self._show(heading + self._bar(name), C.COLOR_HIGHLIGHT)
-
-    def _bar(self, play: str) -> str:
-        if self._durations.first:
-            shown = bar(*self._durations.left(play, self._left_out or ()))
-            return f"{shown} (on two cores)" if shown else ""
-        return "" if self._left_out is None else bar(*self._durations.left(play, self._left_out))
+        self._show(heading + self._durations.bar(name, self._left_out), C.COLOR_HIGHLIGHT)
 
     def _end_play(self) -> None:
         self._running = False
