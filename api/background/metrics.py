@@ -12,7 +12,7 @@ from atelier.backup.create import last_backup
 from atelier.common.messages import as_message
 from atelier.common.timestamps import timestamp
 from atelier.gateway.acme import read_attempts, read_request
-from atelier.gateway.certificate import machine_certificates_expire, served_certificate
+from atelier.gateway.certificate import SERVED, machine_certificates_expire, read_certificate
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -168,7 +168,7 @@ def _health(services: Services) -> Iterator[Sample]:
 
 def _https(services: Services) -> Iterator[Sample]:
     site = services.settings.site
-    if certificate := served_certificate(site.state_dir):
+    if certificate := read_certificate(site.state_dir / SERVED):
         lifetime = certificate.expires - certificate.begins
         yield "atelier_certificate_expires_timestamp_seconds", certificate.expires.timestamp(), {}
         yield "atelier_certificate_lifetime_seconds", lifetime.total_seconds(), {}
@@ -191,7 +191,7 @@ def _backup(services: Services) -> Iterator[Sample]:
 
 def attention(services: Services) -> Attention:
     """The findings that hold now, the most severe first, and when the gateway's certificate expires."""
-    certificate = served_certificate(services.settings.site.state_dir)
+    certificate = read_certificate(services.settings.site.state_dir / SERVED)
     return {
         "success": True,
         "findings": [_with_reason(services, each).view() for each in findings(_by_name(_of_platform(services)))],

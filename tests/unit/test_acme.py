@@ -15,7 +15,7 @@ from atelier.common.models import CONTROLLER, Node
 from atelier.engine.one_off import OneOff
 from atelier.gateway import acme
 from atelier.gateway.acme import is_due, read_attempts, renew
-from atelier.gateway.certificate import machine_certificates_expire, served_certificate
+from atelier.gateway.certificate import SERVED, machine_certificates_expire, read_certificate
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -115,7 +115,7 @@ def haproxy(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_it_is_got_once_and_again_in_the_last_third_of_its_life(place: Place) -> None:
     assert place.is_due()
     assert place.renew().changed
-    served = served_certificate(place.site.state_dir)
+    served = read_certificate(place.site.state_dir / SERVED)
     assert served is not None and served.names == {DOMAIN, f"*.{DOMAIN}"}
     assert served.expires == NOW + timedelta(days=DAYS)
     assert not place.is_due(days=59)
@@ -330,9 +330,9 @@ def test_credentials_are_in_files_only(place: Place) -> None:
 
 def test_a_file_that_is_no_certificate_has_no_end(tmp_path: Path) -> None:
     (tmp_path / "gateway").mkdir()
-    assert served_certificate(tmp_path) is None
+    assert read_certificate(tmp_path / SERVED) is None
     (tmp_path / "gateway/tls.pem").write_text("nonsense")
-    assert served_certificate(tmp_path) is None
+    assert read_certificate(tmp_path / SERVED) is None
 
 
 def test_the_first_certificate_of_each_machine_that_expires_counts(tmp_path: Path) -> None:

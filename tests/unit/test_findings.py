@@ -56,7 +56,7 @@ def test_each_finding_has_a_case_and_no_figures_are_no_finding() -> None:
 
 def test_the_metrics_tell_how_long_the_certificate_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begins, expires = (datetime(2026, 6, day, tzinfo=UTC) for day in (1, 2))
-    monkeypatch.setattr(metrics, "served_certificate", lambda _: Certificate(frozenset(), begins, expires))
+    monkeypatch.setattr(metrics, "read_certificate", lambda _: Certificate(frozenset(), begins, expires))
     services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
     found = {name: value for name, value, _ in metrics._https(services)}
     assert found["atelier_certificate_expires_timestamp_seconds"] == expires.timestamp()

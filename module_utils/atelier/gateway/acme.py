@@ -23,11 +23,12 @@ from ..common.messages import Message, restored, stored
 from ..common.models import Site
 from ..common.plain_text import last_of, on_one_line
 from ..engine.one_off import NOT_RUN, TIMED_OUT, OneOff, run_once
-from .certificate import SERVED, Certificate, parse
+from .certificate import SERVED, Certificate, parse, read_certificate
 from .dns_providers import AWS_KEYS, PROVIDER, VARIABLES, Credentials, check_provider, credentials
 from .runtime_socket import ask
 
 FOLDER = Path("tls") / "acme"
+_ISSUED = FOLDER / "issued.pem"
 _LONGEST_RUN_SECONDS = 600
 _WAIT_SECONDS = _LONGEST_RUN_SECONDS + 60
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=10), timedelta(days=1)
@@ -108,7 +109,7 @@ def is_due(state_dir: Path, now: datetime) -> bool:
     request, attempts = read_request(state_dir), read_attempts(state_dir)
     if request is None or (attempts.next_at and now < datetime.fromisoformat(attempts.next_at)):
         return False
-    return _wants_issue(state_dir, request, attempts, now) or _served(state_dir) != _issued(state_dir)
+    return _wants_issue(state_dir, request, attempts, now) or not _is_served(state_dir)
 
 
 def renew(
@@ -134,21 +135,21 @@ def renew(
         try:
             if changed:
                 _issue(site, request, run)
-            if _served(site.state_dir) != _issued(site.state_dir):
+            if not _is_served(site.state_dir):
                 changed = True
                 _hand_over(site.state_dir)
         except AtelierError as error:
             _note(site.state_dir, Attempts(failures, again, error.sentence, attempts.issuer))
-            present = _certificate(_issued(site.state_dir))
+            present = read_certificate(site.state_dir / _ISSUED)
             if keep_valid and present and present.names >= request.names and present.expires > now:
                 return Renewal(False, present, error)
             raise
         _note(site.state_dir, Attempts(issuer=request.directory))
-        return Renewal(changed, _certificate(_issued(site.state_dir)))
+        return Renewal(changed, read_certificate(site.state_dir / _ISSUED))
 
 
 def _wants_issue(state_dir: Path, request: Request, attempts: Attempts, now: datetime) -> bool:
-    present = _certificate(_issued(state_dir))
+    present = read_certificate(state_dir / _ISSUED)
     if present is None or not present.names >= request.names or attempts.issuer != request.directory:
         return True
     return now > present.expires - (present.expires - present.begins) / _RENEWED_BEFORE
@@ -169,7 +170,7 @@ def _issue(site: Site, request: Request, run: Run) -> None:
     pem = "".join(f"{line}\n" for part in parts for line in part.splitlines() if line.strip()).encode()
     if not parse(pem).names >= request.names:
         raise AtelierError(Code.CERTIFICATE_ERROR, Message("acme.other_names", domain=request.domain))
-    write_atomically(folder / "issued.pem", pem, mode=0o600)
+    write_atomically(site.state_dir / _ISSUED, pem, mode=0o600)
 
 
 def _write(place: Path, files: Mapping[str, str]) -> None:
@@ -228,7 +229,7 @@ def _failure(request: Request, status: int, output: str, secrets: Iterable[str])
 
 def _hand_over(state_dir: Path) -> None:
     """Gives the running gateway the issued certificate, and writes it where the gateway reads it at its start."""
-    pem, place = _issued(state_dir), state_dir / SERVED
+    pem, place = (state_dir / _ISSUED).read_bytes(), state_dir / SERVED
     answer = ask(state_dir, f"set ssl cert {place} <<\n{pem.decode()}\n")
     if answer is not None:
         committed = ask(state_dir, f"commit ssl cert {place}\n") or ""
@@ -238,27 +239,10 @@ def _hand_over(state_dir: Path) -> None:
     write_atomically(place, pem, mode=0o600)
 
 
-def _issued(state_dir: Path) -> bytes:
-    return _read(state_dir / FOLDER / "issued.pem")
-
-
-def _served(state_dir: Path) -> bytes:
-    return _read(state_dir / SERVED)
-
-
-def _read(path: Path) -> bytes:
-    """The file's content; empty if it does not exist."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _certificate(pem: bytes) -> Certificate | None:
-    try:
-        return parse(pem)
-    except ValueError:
-        return None
+def _is_served(state_dir: Path) -> bool:
+    """Whether the gateway has the issued certificate."""
+    issued, served = (path.read_bytes() if path.exists() else b"" for path in (state_dir / _ISSUED, state_dir / SERVED))
+    return issued == served
 
 
 def _note(state_dir: Path, attempts: Attempts) -> None:

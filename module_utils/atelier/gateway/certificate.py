@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +22,10 @@ class Certificate:
     expires: datetime
 
 
-def served_certificate(state_dir: Path) -> Certificate | None:
-    """The gateway's certificate; None without TLS or if its file holds no certificate."""
+def read_certificate(file: Path) -> Certificate | None:
+    """The first certificate of the file; None if it is missing or holds no certificate."""
     try:
-        return parse((state_dir / SERVED).read_bytes())
+        return parse(file.read_bytes())
     except (OSError, ValueError):
         return None
 
@@ -38,16 +36,10 @@ def machine_certificates_expire(site: Site) -> dict[str, datetime]:
     folders = {node.name: site.pki / "nodes" / node.name for node in site.nodes}
     if folders:
         folders[CONTROLLER] = site.pki
-    found = {name: [*_expiries(folder)] for name, folder in folders.items()}
+    # The authority's own outlives them, and up does not renew it.
+    files = {name: [file for file in folder.glob("*.crt") if file.name != "ca.crt"] for name, folder in folders.items()}
+    found = {name: [each.expires for each in map(read_certificate, paths) if each] for name, paths in files.items()}
     return {name: min(moments) for name, moments in found.items() if moments}
-
-
-def _expiries(folder: Path) -> Iterator[datetime]:
-    for file in folder.glob("*.crt"):
-        with suppress(OSError, ValueError):
-            # The authority's own outlives them, and up does not renew it.
-            if file.name != "ca.crt":
-                yield parse(file.read_bytes()).expires
 
 
 def parse(pem: bytes) -> Certificate:
