@@ -1,6 +1,6 @@
 """Confirms the whitelists of the nodes independently: a node that was away gets the current ones when it answers.
 
-A node's Squid runs only while this goes on (``egress/node_squid.py``).
+A node's Squid runs only while this goes on (``containers/node_lists.py``).
 """
 
 from __future__ import annotations

@@ -140,8 +140,8 @@ class Durations:
             self._seconds = dict(FIRST_RUN)
 
     def bar(self, play: str, left_out: Collection[str] | None) -> str:
-        """For the heading of a play: how far the run is and the time that is left, without the plays that are left out
-        (None: not known yet). Empty if nothing is known of it."""
+        """The progress of the run when the play begins and the time that is left, without the plays that are left out
+        (None: not known yet), for a heading; empty if nothing is known of it."""
         took = {name: 0.0 if name in (left_out or ()) else known for name, known in self._seconds.items()}
         left = sum(list(took.values())[list(took).index(play) :]) if play in took else 0.0
         if not left or (left_out is None and not self.first):
