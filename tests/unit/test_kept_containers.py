@@ -100,6 +100,19 @@ def test_what_cannot_be_removed_fails_no_reset_of_another_seat(tmp_path: Path, m
         remove_expired(installed, 1)
 
 
+def test_what_another_reset_may_go_back_to_stays_even_without_a_time_to_keep_it(
+    tmp_path: Path, machine: Machine
+) -> None:
+    docker = Docker(A, "test-a", B, "test-b")
+    with open_store(tmp_path) as store:
+        installed = context(site(tmp_path), store, docker)
+        with installed.locks.workspace("a" * 12, 1.0):
+            remove_expired(installed, 0)
+        assert list(docker.names) == [A, "test-a", "test-b"]
+        remove_expired(installed, 0)
+        assert list(docker.names) == ["test-a", "test-b"]
+
+
 def test_what_an_interrupted_reset_kept_is_the_seat_s_own_for_any_time(tmp_path: Path, machine: Machine) -> None:
     """The seat gets it back when it is started, or by a repair."""
     note_kept(tmp_path, {A, B})

@@ -129,7 +129,9 @@ def remove_expired(context: Context, keep_hours: float) -> None:
         for here, names in found:
             for name in sorted(past.intersection(names)):
                 with suppress(AtelierError):
-                    if not is_of_interrupted_reset(here, name):
+                    # A reset or an upgrade that is under way may go back to it.
+                    in_use = is_id(names[name]) and not context.locks.workspace_free(names[name])
+                    if not in_use and not is_of_interrupted_reset(here, name):
                         remove_container(here, name)
         note_kept(context.site.state_dir, kept)
 
