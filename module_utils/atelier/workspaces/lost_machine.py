@@ -9,7 +9,8 @@ removes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ..common.errors import AtelierError, Code, faults_of, invalid
@@ -146,18 +147,20 @@ def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, chec
     if not is_lost(context, row.node):
         return _finished(context, row, check_mode)
     there = context.on(target_of(context, row, to, lost=True))
-    if check_mode:
-        last = _checkpoint(there, row, or_base)
-        return _outcome(row, there, "checkpoint" if last else "base", last.taken_at if last else None)
-    with context.locks.workspace(row.id, context.lock_wait):
+    with nullcontext() if check_mode else context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
         # Another run may have done it meanwhile.
         if not is_lost(context, row.node):
             raise _answers(row.node)
-        last = _checkpoint(there, row, or_base)
-        ready_proxy(there, row)
-        begun = _make(there, row, last)
-        return _outcome(context.store.get(id=row.id), there, begun.origin, begun.checkpoint)
+        last = newest_checkpoint(there, row.id, scheduled=True)
+        if last is None and not or_base:
+            raise invalid("no_checkpoint", "origin", name=row.name)
+        if check_mode:
+            begun = _Begun(row.node, "checkpoint" if last else "base", last.taken_at if last else None)
+        else:
+            ready_proxy(there, row)
+            begun = _make(there, row, last)
+        return _outcome(row, there, begun)
 
 
 def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
@@ -171,14 +174,7 @@ def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
             if row.id in _unfinished(context.store):
                 row = context.store.get(id=row.id)
                 _finish(context.at(row), row, begun)
-    return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
-
-
-def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint | None:
-    last = newest_checkpoint(there, row.id, scheduled=True)
-    if last is None and not or_base:
-        raise invalid("no_checkpoint", "origin", name=row.name)
-    return last
+    return _outcome(row, context.at(row), begun)
 
 
 def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun:
@@ -232,9 +228,10 @@ def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
     there.store.end_beginning(row.id)
 
 
-def _outcome(row: Workspace, there: NodeContext, origin: str, taken_at: str | None) -> BegunSeat:
-    if taken_at is None:
-        return BegunSeat(row.id, row.name, there.node, origin, lost=Message("begun.base", name=row.name))
-    age = max(int((datetime.now(UTC) - datetime.fromisoformat(taken_at)).total_seconds()), 0)
-    lost = Message("begun.checkpoint", name=row.name, taken_at=taken_at, minutes=age // 60)
-    return BegunSeat(row.id, row.name, there.node, origin, taken_at, age, lost)
+def _outcome(row: Workspace, there: NodeContext, begun: _Begun) -> BegunSeat:
+    seat = BegunSeat(row.id, row.name, there.node, begun.origin, begun.checkpoint)
+    if begun.checkpoint is None:
+        return replace(seat, lost=Message("begun.base", name=row.name))
+    age = max(int((datetime.now(UTC) - datetime.fromisoformat(begun.checkpoint)).total_seconds()), 0)
+    lost = Message("begun.checkpoint", name=row.name, taken_at=begun.checkpoint, minutes=age // 60)
+    return replace(seat, age=age, lost=lost)
