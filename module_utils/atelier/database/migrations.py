@@ -1,13 +1,20 @@
-"""The database's tables, as a list of migrations: entry N takes a file from ``user_version`` N to N + 1."""
+"""The database's file: opened in one process at a time, and copied before it is migrated. Its tables are a list of
+migrations: entry N takes a file from ``user_version`` N to N + 1."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 
+_COPIES, _MOST_COPIES = "database-copies", 5
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -207,13 +214,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(_MIGRATIONS)
 
 
-def migrate(db: sqlite3.Connection, put_aside: Callable[[int], None] = lambda _: None) -> None:
-    """Brings the file up to date inside the caller's transaction. ``put_aside`` is called with the version of an older
-    file before it is changed. Raises REGISTRY_ERROR for a newer file."""
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Brings the file up to date inside the caller's transaction, and puts a copy of an older one aside before that.
+    Raises REGISTRY_ERROR for a newer file, OSError and SQLite's errors."""
     version = schema_of(db)
     check_schema(version)
     if 0 < version < VERSION:
-        put_aside(version)
+        _put_aside(path, version)
     for statements in _MIGRATIONS[version:]:
         for statement in statements:
             db.execute(statement)
@@ -241,3 +248,34 @@ def check_schema(version: int) -> None:
     if version > VERSION:
         newer = Message("newer_database", version=version, known=VERSION)
         raise AtelierError(Code.REGISTRY_ERROR, newer, field="site.state_dir")
+
+
+@contextmanager
+def opened_alone(folder: Path) -> Iterator[None]:
+    """Locks the folder. SQLite raises "locked" for one of two processes that switch a new file to WAL concurrently."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which lets the lock go
+
+
+def _put_aside(path: Path, version: int) -> None:
+    """Copies the database with that version to the folder of copies beside it, and keeps the newest five copies.
+    Another connection may hold its write lock. Raises OSError and SQLite's errors."""
+    folder = path.parent / _COPIES
+    folder.mkdir(mode=0o700, exist_ok=True)
+    partial = folder / "unfinished"
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    # Use a separate connection: SQLite cannot copy one with an open write transaction.
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+    partial.replace(folder / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-schema-{version}.sqlite3")
+    for old in sorted(folder.glob("*.sqlite3"))[:-_MOST_COPIES]:
+        old.unlink()
+
+
+def unusable(path: Path, error: Exception) -> AtelierError:
+    return AtelierError(Code.REGISTRY_ERROR, Message("registry_unusable", path=path, why=error), field="site.state_dir")

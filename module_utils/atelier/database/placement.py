@@ -1,13 +1,22 @@
-"""Decides on which machine each new workspace is made."""
+"""Whether there is room for more workspaces: quotas, addresses, and memory, which decides on the machine of each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from itertools import chain, islice
 
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
-from ..common.models import GIB
+from ..common.models import GIB, Quotas
+
+# The first addresses are the gateway's, the proxies' and Docker's own.
+_RESERVED = 16
+_QUOTAS = {
+    "max_workspaces_per_user": Code.WORKSPACE_LIMIT_EXCEEDED,
+    "max_concurrent_workspaces": Code.CONCURRENT_LIMIT_REACHED,
+}
 
 
 @dataclass(frozen=True)
@@ -85,3 +94,36 @@ def _place(left: dict[str, int], sizes: Sequence[int]) -> list[str]:
         left[name] -= size
         placed.append(name)
     return placed
+
+
+def check_quota(quotas: Quotas, setting: str, used: int, wanted: int) -> None:
+    """Raises WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED, as the ``setting`` has it, when ``wanted`` more than
+    are ``used`` would be too many."""
+    limit: int = getattr(quotas, setting)
+    left = max(limit - used, 0)
+    if wanted > left:
+        order = Message("one_workspace") if wanted == 1 else Message("clones", count=wanted)
+        told = Message(setting, order=order, left=left, limit=limit)
+        field = f"site.{setting}"
+        raise AtelierError(_QUOTAS[setting], told, field=field, limit=limit, used=used, requested=wanted)
+
+
+def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None, count: int) -> list[str]:
+    """The next ``count`` free addresses after ``last``, wrapping at the range's end: an address is not reused until the
+    whole range was used. Raises ADDRESSES_EXHAUSTED."""
+    first, end = int(subnet.network_address) + _RESERVED, int(subnet.broadcast_address)
+    start = int(IPv4Address(last)) + 1 if last else first
+    if not first <= start < end:
+        start = first
+    addresses = (str(IPv4Address(number)) for number in chain(range(start, end), range(first, start)))
+    taken = list(islice((address for address in addresses if address not in used), count))
+    if len(taken) < count:
+        told = Message("no_addresses", subnet=subnet, free=len(taken), count=count)
+        raise AtelierError(Code.ADDRESSES_EXHAUSTED, told, field="site.networks")
+    return taken
+
+
+def free_addresses(subnet: IPv4Network, used: Collection[str]) -> int:
+    """The number of free addresses."""
+    size = int(subnet.broadcast_address) - int(subnet.network_address) - _RESERVED
+    return size - sum(IPv4Address(address) in subnet for address in used if address)

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,9 @@ from ..common.messages import Message, stored
 from ..common.models import CONTROLLER, GIT_IMPORT, MEMORY_SIZES, Limits, Network, ProxyMode, Quotas, Status, Workspace
 from ..common.timestamps import timestamp
 from ..common.validation import TITLE_LENGTH
-from .ip_allocation import free_addresses, take_addresses
-from .migrations import migrate
-from .placement import Machine, check_fits, place_on, with_labels
-from .quotas import check_room
+from .migrations import migrate, opened_alone, unusable
+from .placement import Machine, check_fits, check_quota, free_addresses, place_on, take_addresses, with_labels
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
-from .sqlite_file import opened_alone, put_aside, unusable
 
 _BUSY_SECONDS = 30
 # Messages are stored as JSON in any column.
@@ -74,7 +70,7 @@ class WorkspaceStore:
             with nullcontext() if in_memory else opened_alone(state_dir):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 with self.transaction():
-                    migrate(self._db, partial(put_aside, path))
+                    migrate(self._db, path)
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
 
@@ -211,7 +207,7 @@ class WorkspaceStore:
         machine's memory allow it; with ``dry_run``, only checks. ``memory``: bytes that each machine can promise, with
         several machines. Ends an unfinished begin elsewhere. Raises CONCURRENT_LIMIT_REACHED and NO_ROOM."""
         with self.transaction(dry_run) as db:
-            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+            self.check_running_slot(workspace_id)
             if not self._is_promised(workspace_id):
                 self._check_memory(workspace_id, memory or {})
             db.execute(
@@ -246,8 +242,8 @@ class WorkspaceStore:
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
-        with self.reading():
-            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+        _, running = self._usage("", exclude=workspace_id)
+        check_quota(self._quotas, "max_concurrent_workspaces", running, 1)
 
     def room(self, owner: str, mode: ProxyMode) -> dict[str, int]:
         """The number of further workspaces that each quota and the mode's network addresses allow, by name."""
@@ -336,7 +332,9 @@ class WorkspaceStore:
 
     def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[Workspace]:
         for owner, wanted in Counter(order.owner for order in orders).items():
-            check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
+            owned, running = self._usage(owner)
+            check_quota(self._quotas, "max_workspaces_per_user", owned, wanted)
+            check_quota(self._quotas, "max_concurrent_workspaces", running, wanted)
         addresses = self._reserve_addresses(orders)
         nodes = self._place(orders, machines)
         moment = now()
@@ -412,8 +410,8 @@ class WorkspaceStore:
         taken: dict[ProxyMode, Iterator[str]] = {}
         for mode, count in Counter(order.proxy_mode for order in orders).items():
             given = self.rows("SELECT last FROM address_cursors WHERE proxy_mode = ?", mode)
-            addresses, last = take_addresses(self._networks[mode].subnet, used, given[0][0] if given else None, count)
-            self.write("INSERT OR REPLACE INTO address_cursors (proxy_mode, last) VALUES (?, ?)", mode, last)
+            addresses = take_addresses(self._networks[mode].subnet, used, given[0][0] if given else None, count)
+            self.write("INSERT OR REPLACE INTO address_cursors (proxy_mode, last) VALUES (?, ?)", mode, addresses[-1])
             taken[mode] = iter(addresses)
         return [next(taken[order.proxy_mode]) for order in orders]
 

@@ -177,13 +177,9 @@ def _seats(
     if order.count is not None:
         there = [row for row in context.store.all() if row.batch == run_id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
-        hashes = _hashes(passwords)
-        reserved = (
-            context.store.reserve_clones(
-                source, run_id, hashes, order.owner, machines=context.engines.machines(), dry_run=dry_run
-            )
-            if hashes
-            else []
+        machines = context.engines.machines()
+        reserved = context.store.reserve_clones(
+            source, run_id, _hashes(passwords), order.owner, machines=machines, dry_run=dry_run
         )
         return [
             *(_present(context, order, row, forgotten=True) for row in there),
