@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -14,14 +15,42 @@ from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import Engines
 from atelier.egress.squid_config import ask_proxy
 from atelier.gateway.answers import count_answers
-
-from .git_server import GitVersion
+from atelier.git.client import open_forge
 
 # Period of the gateway's responses that counts, and the number below which they are not conclusive.
 _RECENT_SECONDS = 300.0
 _FEW_ANSWERS = 20
 # Requests that a proxy refuses without logging: Squid a name reserved for this host, the recorder an invalid one.
 _SQUIDS_QUESTION, _RECORDERS_QUESTION = "http://configuration.invalid/", "x"
+
+# Requests for the configuration must not wait for a slow git server.
+_GIT_SECONDS = 1.0
+_FRESH_SECONDS = 60.0
+_GIT_NAMES = {"forgejo": "Forgejo", "embedded": "Atelier git service"}
+
+
+class GitVersion:
+    """May be asked by several threads; one of them asks the server."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._lock = threading.Lock()
+        self._asked = -_FRESH_SECONDS
+        self._version: str | None = None
+
+    def read(self) -> str | None:
+        """Such as ``Forgejo 9.0``; None if the server does not answer or is not installed."""
+        if self._site.git is None:
+            return None
+        with self._lock:
+            if time.monotonic() - self._asked >= _FRESH_SECONDS:
+                try:
+                    number = open_forge(self._site, _GIT_SECONDS).version()
+                    self._version = f"{_GIT_NAMES[self._site.git.service]} {'.'.join(number.split('.')[:2])}"
+                except AtelierError:
+                    self._version = None
+                self._asked = time.monotonic()
+            return self._version
 
 
 @dataclass(frozen=True)

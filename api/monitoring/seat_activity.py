@@ -22,10 +22,11 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Site, Workspace
 from atelier.common.plain_text import first_of
 from atelier.common.timestamps import timestamp
+from atelier.containers.container import health
 from atelier.containers.engines import Engines
+from atelier.containers.seat_http import DIRECT, SeatRoute
 from atelier.egress.squid_log import last_requests, last_requests_on
 
-from .connections import heartbeat
 from .docker_events import Watcher
 from .seat_threads import SeatThreads
 
@@ -166,6 +167,16 @@ class _Remembered(Generic[T]):
             self.known[row.id] = found
         else:
             self.known.pop(row.id, None)
+
+
+def heartbeat(address: str, route: SeatRoute = DIRECT) -> datetime | None:
+    """Time of the IDE's last use, as it reports itself. Takes at most two seconds."""
+    answer = health(address, route)
+    document = answer.document() if answer else None
+    milliseconds = document.get("lastHeartbeat") if isinstance(document, dict) else None
+    if not isinstance(milliseconds, int | float) or not 0 < milliseconds < 1e14:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def denied_domains(requests_: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import struct
 import threading
 import time
 from abc import abstractmethod
 from collections import ChainMap, Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 from atelier.common.errors import AtelierError
@@ -18,7 +21,6 @@ from atelier.engine.client import Engine
 from atelier.engine.machine import Memory, connections_at, memory_at
 from atelier.engine.models import ContainerStats
 
-from .connections import connections, connections_in
 from .disk_gauge import Space, space, space_at
 from .docker_events import Watcher
 
@@ -32,6 +34,7 @@ _LOOK_SECONDS = 10.0
 # Older disk figures are discarded.
 _OLDEST_SECONDS = 60.0
 _PATIENCE_SECONDS = 30
+_ESTABLISHED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, as /proc/net/tcp writes it
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Sampler:
     def connections(self, node: str) -> Counter[str] | None:
         """Open connections from the machine to each seat's address, some seconds old; None if unknown."""
         if node == CONTROLLER:
-            return connections()
+            return connections_in(Path("/proc/net/tcp").read_text())
         return self._nodes[node].connections if node in self._nodes else None
 
     @property
@@ -194,3 +197,16 @@ class _Node(_Thread):
 
     def lose(self) -> None:
         self.connections = None
+
+
+def connections_in(table: str) -> Counter[str]:
+    """Open connections of a machine, its gateway's among them, by the address that they lead to: from the text of
+    /proc/net/tcp (proc(5))."""
+    found: Counter[str] = Counter()
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _ESTABLISHED:
+            # The address is the number in the machine's own byte order.
+            packed = struct.pack("=I", int(fields[2].partition(":")[0], 16))
+            found[str(ipaddress.IPv4Address(packed))] += 1
+    return found

@@ -10,13 +10,12 @@ from fastapi import APIRouter, Response
 from ..core.openapi import errors
 from ..core.responses import Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
-from ..monitoring.nodes import set_availability
 from ..runner.operations import DRAIN, seats_of
 from ..schemas.common import Done
 from ..schemas.jobs import JobBegun
 from ..schemas.nodes import ChangeNode, MovedProject, MoveProject, Nodes
 from ..services.jobs import run_job, start_job
-from ..services.system import nodes
+from ..services.system import nodes, set_availability
 
 router = APIRouter(route_class=Route, tags=["nodes"])
 

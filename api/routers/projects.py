@@ -7,18 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from atelier.common.errors import AtelierError, invalid
+from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from atelier.common.models import Limits, Status, Workspace
-from atelier.common.passwords import hash_password
+from atelier.common.passwords import hash_password, verify_password
 from atelier.common.validation import check_limits, check_proxy_mode
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import new_id
 from atelier.egress.clients import write_client_map
 from fastapi import APIRouter, Header, HTTPException, Request, Response
 
-from ..auth.workspace_password import check_password
 from ..core.openapi import errors
+from ..core.rate_limit import Limiter
 from ..core.responses import JSON, Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import raise_for
@@ -288,6 +288,21 @@ async def _check_password(
     except AtelierError as error:
         services.audit.write(caller.name, operation, row.id, f"refused: {error.code}")
         raise
+
+
+def check_password(row: Workspace, password: str | None, wrong: Limiter) -> None:
+    """Returns when the workspace is open or the password is right. argon2 takes 20 ms: call it in a thread.
+
+    Raises INVALID_WORKSPACE_PASSWORD, and TOO_MANY_ATTEMPTS while ``wrong`` allows no more attempts for the workspace.
+    """
+    if row.password_hash is None:
+        return
+    known = row.password_hash
+    if password is None:
+        wrong.check(row.id)
+    elif wrong.attempt(row.id, lambda: verify_password(known, password)):
+        return
+    raise AtelierError(Code.INVALID_WORKSPACE_PASSWORD, Message("api.wrong_workspace_password"))
 
 
 async def _hashed(password: str | None) -> str | None:

@@ -30,8 +30,7 @@ from ..core.rate_limit import Limiter
 from ..core.wakes import Wakes
 from ..monitoring.disk_gauge import DiskGauge
 from ..monitoring.docker_events import Watcher
-from ..monitoring.git_server import GitVersion
-from ..monitoring.platform_health import PlatformHealth
+from ..monitoring.platform_health import GitVersion, PlatformHealth
 from ..monitoring.seat_activity import Activities
 from ..monitoring.seat_threads import SeatThreads
 from ..monitoring.stats import Sampler

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 
+import psutil
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.common.models import CONTROLLER
+from atelier.containers.engines import Engines
+
 from ..core.formatting import size
-from ..monitoring.nodes import node_views
 from ..schemas.nodes import NodeView
 from ..schemas.system import Configuration
 from .services import Services
@@ -16,11 +21,45 @@ _DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
 
 
 async def nodes(services: Services) -> list[NodeView]:
-    """The machines, the controller first. Raises SERVICE_UNAVAILABLE when the controller's engine does not answer."""
-    site = services.settings.site
-    return await asyncio.to_thread(
-        node_views, site, services.engines, services.reads, services.watcher, services.sampler
-    )
+    """All machines, the controller first. Raises SERVICE_UNAVAILABLE when the controller's engine does not answer."""
+    return await asyncio.to_thread(_nodes, services)
+
+
+def _nodes(services: Services) -> list[NodeView]:
+    site, watcher, sampler = services.settings.site, services.watcher, services.sampler
+    swarm, promised, seats = services.engines.swarm_nodes(), services.reads.promised(), services.reads.seats()
+    found: list[NodeView] = []
+    for name in site.node_names:
+        known = swarm.get(name)
+        node, disk = site.node(name), sampler.disk(name)
+        found.append(
+            {
+                "name": name,
+                "state": "ready" if watcher.answers(name) else known.state if known else "unknown",
+                "availability": "paused" if known and known.availability != "active" else "active",
+                "takesWorkspaces": name != CONTROLLER or site.controller_seats,
+                "seats": seats.get(name, 0),
+                "memoryTotal": known.memory if known else psutil.virtual_memory().total if name == CONTROLLER else 0,
+                "memoryPromised": promised.get(name, 0),
+                "memoryUsed": sampler.memory(name),
+                "diskTotal": disk.total if disk else None,
+                "diskFree": disk.free if disk else None,
+                "cpus": known.cpus if known else float(sampler.cores) if name == CONTROLLER else 0.0,
+                "engineVersion": known.engine_version if known else None,
+                "address": known.address if known else None,
+                "labels": dict(node.labels or {}) if node else {},
+                "lastSeen": watcher.last_seen(name),
+            }
+        )
+    return found
+
+
+def set_availability(engines: Engines, name: str, availability: str) -> None:
+    """Sets whether the machine takes new workspaces: ``active`` or ``paused``. NOT_FOUND for one in no swarm."""
+    node = engines.swarm_nodes().get(name)
+    if node is None:
+        raise AtelierError(Code.NOT_FOUND, Message("api.no_node", node=name[:60]), field="name", value=name[:60])
+    engines.of(CONTROLLER).set_availability(node.id, "pause" if availability == "paused" else "active")
 
 
 async def configuration(services: Services) -> Configuration:

@@ -26,8 +26,8 @@ from atelier.host.ports import listening_ports
 from support import open_store, order, refused, row
 
 from api.auth.alias_auth import AliasAuth
-from api.auth.workspace_password import check_password
 from api.core.rate_limit import Limiter
+from api.routers.projects import check_password
 
 
 @pytest.mark.parametrize("subdomain", ["abc", "demo-7", "a" + "b" * 31, "cafe-1", "abcdefabcdeg"])

@@ -39,7 +39,7 @@ from support import order, site
 
 from api.core.errors import validation_response
 from api.main import create_app
-from api.monitoring import git_server
+from api.monitoring import platform_health
 from api.monitoring.docker_events import _Follower
 from api.runner import queue
 from api.runner.adapter import Ended
@@ -282,7 +282,7 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
     monkeypatch.setattr(containers_service, "_open_ports", lambda *_: {3000: True, 8082: True})
     monkeypatch.setattr(git, "open_forge", Git)
-    monkeypatch.setattr(git_server, "open_forge", Git)
+    monkeypatch.setattr(platform_health, "open_forge", Git)
     made = World(tmp_path)
     site = made.services.settings.site
     (site.state_dir / "squid").mkdir()

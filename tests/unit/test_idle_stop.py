@@ -11,7 +11,7 @@ from atelier.workshop.idle_policy import UsageSample, extend, extensions, is_due
 from support import open_store, order, row
 
 from api.background.idle_stop import _to
-from api.monitoring.connections import connections_in
+from api.monitoring.stats import connections_in
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 

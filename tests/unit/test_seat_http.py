@@ -16,7 +16,7 @@ from atelier.containers.seat_http import ask
 from atelier.workshop.probe import probe
 from support import site
 
-import api.monitoring.connections
+import api.monitoring.seat_activity
 
 Say = Callable[[socket.socket], None]
 # One for each process: other runs of these tests on the same machine have the same port.
@@ -109,13 +109,13 @@ HOSTILE: dict[str, Say] = {
 def test_any_answer_ends_in_time_and_says_nothing(serve: Callable[[Say], None], say: Say) -> None:
     serve(say)
     begin = time.monotonic()
-    assert api.monitoring.connections.heartbeat(ADDRESS) is None
+    assert api.monitoring.seat_activity.heartbeat(ADDRESS) is None
     assert time.monotonic() - begin < 10
 
 
 def test_an_honest_answer(serve: Callable[[Say], None]) -> None:
     serve(says(ok(b'{"status":"alive","lastHeartbeat":1700000000000}')))
-    beat = api.monitoring.connections.heartbeat(ADDRESS)
+    beat = api.monitoring.seat_activity.heartbeat(ADDRESS)
     assert beat is not None
     assert beat.isoformat() == "2023-11-14T22:13:20+00:00"
     assert is_healthy(ADDRESS)
