@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from atelier.common.errors import AtelierError
@@ -13,6 +14,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Serves workspaces: by their ids, the values of their wishes. It calls the function with the id of each one that is
+# done, and returns why others are not. Raises an error that ended the whole.
+Run = Callable[[Mapping[str, str], Callable[[str], None]], Awaitable[Mapping[str, AtelierError]]]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller wants for one workspace; ``run`` is called for it or for another one that shares its run."""
+
+    workspace_id: str
+    run: Run
+    value: str = field(default="", repr=False)
+    caller: str = ""
 
 
 class Waiting(Generic[T, R]):
@@ -102,3 +117,13 @@ class Batcher(Generic[T, R]):
             log.error("%s: %d could not be served: %s", self._name, len(batch), error, exc_info=unexpected)
             for one in batch:
                 one.end(error)
+
+
+async def serve_together(batch: Sequence[Waiting[Wish, None]]) -> None:
+    """Serves the wishes in one run. Each caller is answered as soon as its own workspace is done, so that one that
+    delays or fails the run does not affect the others."""
+    waiting = {one.wish.workspace_id: one for one in batch}
+    values = {id: one.wish.value for id, one in waiting.items()}
+    errors = await batch[0].wish.run(values, lambda id: waiting[id].end(None))
+    for id, one in waiting.items():
+        one.end(errors.get(id))

@@ -6,12 +6,11 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atelier.common.errors import AtelierError
 
-from .batcher import Batcher, Waiting
+from .batcher import Batcher, Run, Wish, serve_together
 from .rate_limit import Limiter
 
 # Starts of one workspace within a minute. Each one after the first follows another stop or a failed start.
@@ -31,9 +30,6 @@ _WEIGHT = 0.2
 # The progress that is shown while a start takes longer than expected.
 _MOST_PERCENT = 95
 
-# Starts these workspaces, calls the function with the id of each one that is ready, and returns why others are not.
-Run = Callable[[Sequence[str], Callable[[str], None]], Awaitable[Mapping[str, AtelierError]]]
-
 
 @dataclass(frozen=True)
 class Visit:
@@ -43,12 +39,6 @@ class Visit:
     status: int
     percent: int = 0
     seconds: int = 0
-
-
-@dataclass(frozen=True)
-class _Wish:
-    workspace_id: str
-    run: Run
 
 
 @dataclass
@@ -73,8 +63,8 @@ class Wakes:
     def __init__(self, per_minute: int) -> None:
         self._by_address = Limiter(per_minute, "too_many.wakes")
         self._by_workspace = Limiter(_STARTS_PER_WORKSPACE, "too_many.wakes")
-        self._batcher: Batcher[_Wish, None] = Batcher(
-            "wakes", _serve, runs=_RUNS, gather=_GATHER_SECONDS, patience=_PATIENCE_SECONDS, most=_MOST_RUNS
+        self._batcher: Batcher[Wish, None] = Batcher(
+            "wakes", serve_together, runs=_RUNS, gather=_GATHER_SECONDS, patience=_PATIENCE_SECONDS, most=_MOST_RUNS
         )
         self._waking: dict[str, _Waking] = {}
         self._held = 0
@@ -82,8 +72,7 @@ class Wakes:
         self.outcomes: Counter[str] = Counter()
 
     def begin(self, workspace_id: str, address: str, run: Run) -> None:
-        """Starts the workspace; ``run`` is called for it or for another one that shares its run. Raises
-        TOO_MANY_ATTEMPTS."""
+        """Starts the workspace, by ``run`` or that of another one. Raises TOO_MANY_ATTEMPTS."""
         limits = ((self._by_address, address), (self._by_workspace, workspace_id))
         try:
             for limiter, key in limits:
@@ -94,7 +83,7 @@ class Wakes:
         for limiter, key in limits:
             limiter.count(key)
         share = 1 + len(self._waking) / (os.cpu_count() or 1)
-        task = asyncio.create_task(self._batcher.call(_Wish(workspace_id, run)), name=f"wake-{workspace_id}")
+        task = asyncio.create_task(self._batcher.call(Wish(workspace_id, run)), name=f"wake-{workspace_id}")
         self._waking[workspace_id] = _Waking(task, self._usual, share, time.monotonic())
         task.add_done_callback(lambda _: self._end(workspace_id))
 
@@ -130,11 +119,3 @@ class Wakes:
         if not failed:
             alone = (time.monotonic() - waking.begun) / waking.share
             self._usual += _WEIGHT * (alone - self._usual)
-
-
-async def _serve(batch: Sequence[Waiting[_Wish, None]]) -> None:
-    """Each caller is answered as soon as its workspace is ready."""
-    waiting = {one.wish.workspace_id: one for one in batch}
-    errors = await batch[0].wish.run(list(waiting), lambda id: waiting[id].end(None))
-    for id, one in waiting.items():
-        one.end(errors.get(id))

@@ -25,7 +25,7 @@ from ..auth.browsers import Browsers
 from ..auth.hashing import Hashing
 from ..auth.sessions import Sessions
 from ..core.event_streams import Streams
-from ..core.password_batcher import PasswordBatcher
+from ..core.password_batcher import password_batcher
 from ..core.rate_limit import Limiter
 from ..core.wakes import Wakes
 from ..monitoring.disk_gauge import DiskGauge
@@ -91,7 +91,7 @@ class Services:
             lambda: leaving(self.jobs) | out_of_reach(store, self.watcher.answers),
             password_pending=workshop.generate_passwords,
         )
-        self.password_batcher = PasswordBatcher()
+        self.password_batcher = password_batcher()
         self.wakes = Wakes(settings.wakes_per_minute)
         self.claimants = Browsers(settings.token, "", site.protocol, "claimant")
         self.alias_auth = AliasAuth()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from atelier.common.errors import AtelierError, Code
@@ -91,13 +91,13 @@ def sleeps(services: Services, row: Workspace) -> bool:
     return row.id not in seats or (kept is not None and services.clock.now() < kept)
 
 
-async def _start(services: Services, ids: Sequence[str], ready: Callable[[str], None]) -> Mapping[str, AtelierError]:
+async def _start(services: Services, ids: Collection[str], ready: Callable[[str], None]) -> Mapping[str, AtelierError]:
     """Starts those that still sleep, as one job."""
     services.require_docker()
 
     def write() -> Job | None:
         with services.store.transaction():
-            woken = wake(services.store, ids, services.settings.wake_on_visit)
+            woken = wake(services.store, list(ids), services.settings.wake_on_visit)
             return services.jobs.create(WAKE, woken, {}, _CALLER.name) if woken else None
 
     job = await asyncio.to_thread(write)
