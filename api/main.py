@@ -33,7 +33,6 @@ from .core import errors
 from .core.openapi import document
 from .routers import (
     aliases,
-    checkpoints,
     egress,
     events,
     git,
@@ -74,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    parts = (projects, checkpoints, aliases, ports, jobs, system, events, session, egress, git, workshop, seats)
+    parts = (projects, aliases, ports, jobs, system, events, session, egress, git, workshop, seats)
     routers = [part.router for part in (*parts, workshop_teardown, nodes, visits)]
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:

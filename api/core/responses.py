@@ -21,18 +21,22 @@ class JSON(Response):
         return content if isinstance(content, bytes) else orjson.dumps(tagged(content))
 
 
-def accepted(answer: Any, job_id: str) -> JSON:
-    """202 with the job's address."""
-    return JSON(answer, 202, headers={"Location": f"/api/jobs/{job_id}"})
+def job_address(job_id: str) -> dict[str, str]:
+    """The header of an answer to a request that became a job."""
+    return {"Location": f"/api/jobs/{job_id}"}
 
 
 class Route(APIRoute):
-    """Sends the handler's result without validation, to save time: mypy checks it against the documented type."""
+    """Sends the handler's result without validation, to save time: mypy checks it against the documented type. One with
+    a job's id has the job's address as a header."""
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any) -> None:
         @wraps(endpoint)
         async def send(*arguments: Any, **named: Any) -> Response:
             answer = await endpoint(*arguments, **named)
-            return answer if isinstance(answer, Response) else JSON(answer, options.get("status_code") or 200)
+            if isinstance(answer, Response):
+                return answer
+            headers = job_address(answer["jobId"]) if "jobId" in answer else None
+            return JSON(answer, options.get("status_code") or 200, headers=headers)
 
         super().__init__(path, send, **options)

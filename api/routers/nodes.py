@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from atelier.common.models import Status
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from ..core.openapi import errors
-from ..core.responses import Route, accepted
+from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import DRAIN, seats_of
 from ..schemas.common import Done
@@ -34,15 +34,15 @@ async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: C
     return {"success": True, "message": "Node updated successfully"}
 
 
-@router.post("/api/nodes/{name}/drain", response_model=JobBegun, status_code=202, responses=errors(404, 500, 503))
-async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) -> Response:
+@router.post("/api/nodes/{name}/drain", status_code=202, responses=errors(404, 500, 503))
+async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) -> JobBegun:
     """Pauses the machine and starts moving its workspaces to the others, one after the other. One that cannot be moved
     stays, with the reason in the job; draining again moves it."""
     services.require_docker()
     await asyncio.to_thread(set_availability, services.engines, name, "paused")
     ids = [row.id for row in services.reads.all(name) if row.status is not Status.CREATING]
     job, _ = await start_job(services, caller, DRAIN, ids, {"node_name": name})
-    return accepted({"success": True, "message": f"Moving {len(ids)} workspaces", "jobId": job.id}, job.id)
+    return {"success": True, "message": f"Moving {len(ids)} workspaces", "jobId": job.id}
 
 
 @router.post("/api/projects/{project_id}/move", responses=errors(404, 409, 500, 503))

@@ -1,4 +1,4 @@
-"""Workspaces: list, look at, create, change, delete."""
+"""Workspaces: list, look at, create, change, delete; checkpoints, and beginning again from one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 
 from ..core.openapi import errors
 from ..core.rate_limit import Limiter
-from ..core.responses import JSON, Route, accepted
+from ..core.responses import JSON, Route, job_address
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import raise_for
 from ..schemas.common import Done, DoneOnProject
@@ -27,6 +27,8 @@ from ..schemas.projects import (
     ChangeGroup,
     ChangeNotes,
     ChangePassword,
+    Checkpoints,
+    CheckpointTaken,
     CloneBegun,
     CloneProject,
     CloneSeat,
@@ -43,13 +45,22 @@ from ..schemas.projects import (
     Rename,
     StartedProject,
     UpgradeBegun,
+    UpgradedProject,
     UpgradeProjects,
     WorkspacePassword,
 )
 from ..services import containers
 from ..services.jobs import run_job, start_job
 from ..services.presenter import UNGROUPED
-from ..services.projects import extend_workspace, groups, start_workspace, upgrade_several
+from ..services.projects import (
+    checkpoint_workspace,
+    extend_workspace,
+    groups,
+    reset_workspace,
+    start_workspace,
+    upgrade_several,
+    upgrade_workspace,
+)
 from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
@@ -64,14 +75,13 @@ async def list_projects(request: Request, services: ServicesDep, node: str | Non
     return JSON(request.app.state.project_list.body(services, node))
 
 
-@router.post("/upgrade", response_model=UpgradeBegun, status_code=202, responses=errors(404, 503))
-async def upgrade_projects(body: UpgradeProjects, services: ServicesDep, caller: CurrentCaller) -> Response:
+@router.post("/upgrade", status_code=202, responses=errors(404, 503))
+async def upgrade_projects(body: UpgradeProjects, services: ServicesDep, caller: CurrentCaller) -> UpgradeBegun:
     """Starts giving several workspaces their template's present image, as POST .../upgrade does for one. Those that
     have it are left alone; one that does not come up goes back to its old container, with the reason in the job."""
     job = await upgrade_several(services, caller, body)
     ids = list(job.project_ids)
-    message = f"Upgrading {len(ids)} workspaces"
-    return accepted({"success": True, "message": message, "jobId": job.id, "projectIds": ids}, job.id)
+    return {"success": True, "message": f"Upgrading {len(ids)} workspaces", "jobId": job.id, "projectIds": ids}
 
 
 @router.get("/groups", responses=errors())
@@ -113,7 +123,7 @@ async def create_project(
     reserve = partial(services.store.reserve, [order], machines)
     job, _ = await start_job(services, caller, "create", [id], variables, reserve=reserve, secrets=body.secrets)
     if prefer is not None and "respond-async" in prefer.lower():
-        return accepted(_created(services, body, id), job.id)
+        return JSON(_created(services, body, id), 202, headers=job_address(job.id))
     raise_for(await services.queue.first_result(job.id))
     return JSON(_created(services, body, id), 201)
 
@@ -191,10 +201,10 @@ async def extend_project(
     return await extend_workspace(services, caller, services.row(project_id), body)
 
 
-@router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 500, 503))
+@router.post("/{project_id}/clone", status_code=202, responses=errors(404, 500, 503))
 async def clone_project(
     project_id: ProjectId, body: CloneProject, services: ServicesDep, caller: CurrentCaller
-) -> Response:
+) -> CloneBegun:
     """Starts the creation of clones, all reserved or none, and answers at once. The job has the progress."""
     source = services.row(project_id)
     if source.status is Status.CREATING:
@@ -209,18 +219,15 @@ async def clone_project(
     reserve = partial(services.store.reserve_clones, source, None, hashes, source.owner, machines=machines, ids=ids)
     variables = {"source_id": source.id}
     job, _ = await start_job(services, caller, "clone", ids, variables, reserve=reserve, source=source.id)
-    return accepted(
-        {
-            "success": True,
-            "message": f'Cloning {body.count} workspaces from "{source.name}"',
-            "sourceProjectId": source.id,
-            "sourceProjectName": source.name,
-            "clones": [_seat(services.row(id)) for id in ids],
-            "totalCount": body.count,
-            "jobId": job.id,
-        },
-        job.id,
-    )
+    return {
+        "success": True,
+        "message": f'Cloning {body.count} workspaces from "{source.name}"',
+        "sourceProjectId": source.id,
+        "sourceProjectName": source.name,
+        "clones": [_seat(services.row(id)) for id in ids],
+        "totalCount": body.count,
+        "jobId": job.id,
+    }
 
 
 @router.get("/{project_id}/disk-usage", responses=errors(404, 500, 503))
@@ -256,6 +263,34 @@ async def put_group(project_id: ProjectId, body: ChangeGroup, services: Services
     announce = partial(write_client_map, services.settings.site, services.store, services.locks)
     await _update(services, caller, "group", services.row(project_id), announce, group_name=group)
     return {"success": True, "message": "Project group updated successfully"}
+
+
+@router.get("/{project_id}/checkpoints", responses=errors(404, 500, 503))
+async def list_checkpoints(project_id: ProjectId, services: ServicesDep) -> Checkpoints:
+    """The workspace's checkpoints, newest last. Five are kept."""
+    return {"success": True, "checkpoints": await containers.checkpoints(services, services.row(project_id))}
+
+
+@router.post("/{project_id}/checkpoint", responses=errors(404, 409, 500, 503))
+async def take_checkpoint(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> CheckpointTaken:
+    """Takes a checkpoint, which later resets begin from; the oldest beyond five goes. Secrets in known places (keys,
+    tokens, shell history) are not in it."""
+    return await checkpoint_workspace(services, caller, services.row(project_id))
+
+
+@router.post("/{project_id}/reset", responses=errors(404, 409, 500, 503))
+async def reset_project(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
+    """Resets the workspace to its last checkpoint, or else its base: same id, address, claim and password. The old
+    container is kept for a while, stopped. It answers when the IDE does."""
+    return await reset_workspace(services, caller, services.row(project_id))
+
+
+@router.post("/{project_id}/upgrade", responses=errors(404, 409, 500, 503))
+async def upgrade_project(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> UpgradedProject:
+    """Gives the workspace its template's present image: same id, address, claim, password, /workspace and home folder.
+    Everything else that was changed in its container is lost. The old container is kept for a while, stopped; if the
+    new one does not come up, it is put back. It answers when the IDE does; a stopped workspace stays stopped."""
+    return await upgrade_workspace(services, caller, services.row(project_id))
 
 
 async def _update(

@@ -17,7 +17,7 @@ from ..core.openapi import errors
 from ..core.responses import JSON, Route
 from ..dependencies import CurrentCaller, ServicesDep
 from ..schemas.common import Done
-from ..schemas.session import SignIn
+from ..schemas.system import SignIn
 from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])

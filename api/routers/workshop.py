@@ -21,7 +21,7 @@ from ..auth.middleware import Caller
 from ..core.errors import STATUS, error_body
 from ..core.openapi import errors
 from ..core.rate_limit import network_of
-from ..core.responses import JSON, Route, accepted
+from ..core.responses import JSON, Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import RELEASE
 from ..schemas.jobs import JobBegun
@@ -162,8 +162,8 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     }
 
 
-@router.post("/rehearse", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: Rehearse | None = None) -> Response:
+@router.post("/rehearse", status_code=202, responses=errors(404, 409, 429, 503))
+async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: Rehearse | None = None) -> JobBegun:
     """Starts a rehearsal: creates seats, opens all at once through the gateway, and removes them. The verdict comes at
     the job's end: GET on this address, or the job's event ``verdict``."""
     wanted = body or Rehearse()
@@ -180,7 +180,7 @@ async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: 
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job, _ = await start_job(services, caller, "rehearse", [row.id], variables)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
-    return accepted({"success": True, "message": message, "jobId": job.id}, job.id)
+    return {"success": True, "message": message, "jobId": job.id}
 
 
 @router.get("/rehearse", responses=errors(429))

@@ -9,21 +9,20 @@ from fastapi import APIRouter, Response
 from starlette.responses import FileResponse
 
 from ..core.openapi import errors
-from ..core.responses import Route, accepted
+from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..schemas.jobs import JobBegun
-from ..schemas.workshop_teardown import Collected, TearDown
+from ..schemas.workshop import Collected, TearDown
 from ..services import workshop_teardown as teardown
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 
-@router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def collect_workshop(services: ServicesDep, caller: CurrentCaller) -> Response:
+@router.post("/collect", status_code=202, responses=errors(404, 409, 429, 503))
+async def collect_workshop(services: ServicesDep, caller: CurrentCaller) -> JobBegun:
     """Starts a collect: the work in each seat and in their base is committed, pushed if possible, and archived. Can be
     repeated; archives are then renewed."""
-    begun = await teardown.collect(services, caller)
-    return accepted(begun, begun["jobId"])
+    return await teardown.collect(services, caller)
 
 
 @router.get("/collect", responses=errors(429))
@@ -47,9 +46,8 @@ async def download_archive(project_id: ProjectId, services: ServicesDep) -> Resp
     return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def tear_workshop_down(services: ServicesDep, caller: CurrentCaller, body: TearDown | None = None) -> Response:
+@router.post("/teardown", status_code=202, responses=errors(404, 409, 429, 503))
+async def tear_workshop_down(services: ServicesDep, caller: CurrentCaller, body: TearDown | None = None) -> JobBegun:
     """Starts the removal of the seats, claimed or not. If one is not collected, nothing is removed (409), unless the
     loss is accepted. Workspaces that are no clones, above all the base, stay unless requested."""
-    begun = await teardown.tear_down(services, caller, body or TearDown())
-    return accepted(begun, begun["jobId"])
+    return await teardown.tear_down(services, caller, body or TearDown())

@@ -1,12 +1,23 @@
-"""Answers of the platform's own calls."""
+"""Bodies and answers of the platform's own calls, and of the sign-in."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Coded, Done, Success, doc, eg
+from .common import Body, Coded, Done, Success, doc, eg, example
+from .fields import Text
+
+
+class SignIn(Body):
+    """Exactly one of the two: the API's token for the operator, the workshop's password for its page."""
+
+    model_config = example({"token": "the-token-of-this-installation"})
+
+    token: Text | None = None
+    workshop_password: Text | None = Field(default=None, examples=["workshop-password"])
 
 
 class Health(TypedDict):

@@ -16,7 +16,7 @@ from atelier.workshop.manifest import Entry, fault_of, folder_of, read_manifest
 from ..auth.middleware import Caller
 from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.jobs import JobAnswer, JobBegun
-from ..schemas.workshop_teardown import Collected, CollectedSeat, TearDown
+from ..schemas.workshop import Collected, CollectedSeat, TearDown
 from .jobs import job_view, newest, start_job
 from .services import Services
 

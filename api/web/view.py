@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from atelier.common.egress_modes import Capability
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 
 from ..auth.middleware import Caller
 from ..dependencies import CurrentCaller, ServicesDep
@@ -20,13 +20,18 @@ class View:
     services: Services
     caller: Caller
     translator: Words
+    # Whether only the part of a page is wanted that its script loads again.
+    part: bool
 
     def show(self, template: str, **values: Any) -> Response:
         """The template as an answer."""
         return page(template, self.translator, **values)
 
-    def page(self, template: str, here: str, **values: Any) -> Response:
-        """One of the operator's pages. ``here``: the name of its place in the navigation."""
+    def page(self, template: str, here: str, part: str = "", **values: Any) -> Response:
+        """One of the operator's pages. ``here``: the name of its place in the navigation. ``part``: the template of its
+        part that is loaded again, under /pages."""
+        if part and self.part:
+            return self.show(part, **values)
         settings = self.services.settings
         return self.show(
             template,
@@ -46,8 +51,11 @@ class View:
         return "" if self.services.watcher.available else self.translator("docker.away")
 
 
-async def _view(services: ServicesDep, caller: CurrentCaller, accept_language: Annotated[str, Header()] = "") -> View:
-    return View(services, caller, words(choose_language(accept_language)))
+async def _view(
+    request: Request, services: ServicesDep, caller: CurrentCaller, accept_language: Annotated[str, Header()] = ""
+) -> View:
+    part = request.url.path.startswith("/pages/")
+    return View(services, caller, words(choose_language(accept_language)), part)
 
 
 ViewDep = Annotated[View, Depends(_view)]

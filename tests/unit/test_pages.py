@@ -519,10 +519,10 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
     }
     assert default_first(entry) == ["main", "clone/course-1", "clone/course-2", "clone/course-10"]  # type: ignore[arg-type]
     damaged = {**entry, "branches": [], "problem": "git gave up"}
-    html = rendered("repositories_list.html", EN, away="", repositories=[entry, damaged], browsable=False)
+    html = rendered("repositories_list.html", EN, away=False, repositories=[entry, damaged], browsable=False)
     assert html.count("It is damaged") == 1
     assert f'href="{entry["url"]}"' not in html
-    html = rendered("repositories_list.html", EN, away="", repositories=[entry], browsable=True)
+    html = rendered("repositories_list.html", EN, away=False, repositories=[entry], browsable=True)
     assert f'href="{entry["url"]}"' in html
 
 
@@ -678,19 +678,19 @@ def test_a_machine_in_words() -> None:
     assert (ready["state"], ready["change"], ready["drains"]) == ("ready", "paused", True)
     assert ready["promised"] == {"text": "24,0 GB / 32,0 GB", "share": 75}
     assert ready["disk"] == {"text": "125,0 GB / 500,0 GB", "share": 25}
-    html = rendered("machines_table.html", words("de"), away="", machines=[ready])
+    html = rendered("machines_table.html", words("de"), away=False, machines=[ready])
     assert '<span class="soft">Docker 26.1.5</span>' in html and '<span class="soft">gpu=true</span>' in html
     assert '<span class="status running">' in html and "2026-02-14" not in html
     # It is empty already.
     assert (paused["state"], paused["change"], paused["drains"]) == ("paused", "active", False)
-    assert '<span class="status stopped">' in rendered("machines_table.html", EN, away="", machines=[paused])
+    assert '<span class="status stopped">' in rendered("machines_table.html", EN, away=False, machines=[paused])
 
 
 def test_a_machine_that_is_away_was_seen_some_time() -> None:
     silent = machine("alpha", state="down", diskTotal=None, diskFree=None)
     away, _ = machines.rows([silent, machine("beta")], [], EN)
     assert (away["state"], away["drains"], away["disk"]) == ("away", False, {"text": "", "share": 0})
-    html = rendered("machines_table.html", EN, away="", machines=[away])
+    html = rendered("machines_table.html", EN, away=False, machines=[away])
     assert '<span class="status error">' in html and 'datetime="2026-02-14T10:00:00.000Z"' in html
 
 
@@ -698,12 +698,12 @@ def test_a_single_machine_cannot_be_paused_or_emptied() -> None:
     only = machine("controller", engineVersion=None, address=None, labels={})
     (alone,) = machines.rows([only], [a_row(node="controller")], EN)
     assert (alone["change"], alone["drains"], alone["movable"]) == ("", False, [])
-    html = rendered("machines_table.html", EN, away="", machines=[alone])
+    html = rendered("machines_table.html", EN, away=False, machines=[alone])
     assert "<button" not in html and "Docker" not in html
 
 
 def test_the_table_of_machines_pauses_and_drains() -> None:
-    html = rendered("machines_table.html", EN, away="", machines=machines.rows([machine("a"), machine("b")], [], EN))
+    html = rendered("machines_table.html", EN, away=False, machines=machines.rows([machine("a"), machine("b")], [], EN))
     assert html.count('data-dialog="drain"') == 2
     assert 'data-call="PUT /api/nodes/a"' in html
     assert 'href="/?node=a"' in html
@@ -717,13 +717,13 @@ def test_the_workspaces_of_a_machine_move_and_those_of_a_lost_one_begin_elsewher
         a_row(id="4" * 12, name="Lost", node="b"),
     ]
     shown = machines.rows([machine("a"), machine("b", state="down"), machine("c")], seats, EN)
-    table = rendered("machines_table.html", EN, away="", machines=shown)
+    table = rendered("machines_table.html", EN, away=False, machines=shown)
     assert re.findall('data-dialog="(move-seats|elsewhere)"', table) == ["move-seats", "elsewhere"]
     assert 'data-title="Begin 1 workspace elsewhere"' in table
     assert f'data-id="{"1" * 12} {"2" * 12}" data-names="One, Two" data-node="a"' in table
     layout = dict.fromkeys(("egress", "git", "workshop", "can_sign_out"), False)
     names = ["a", "b", "c"]
-    page = rendered("machines.html", EN, away="", machines=shown, here="machines", node_names=names, **layout)
+    page = rendered("machines.html", EN, away=False, machines=shown, here="machines", node_names=names, **layout)
     for name in ("move-seats", "elsewhere"):
         (dialog,) = re.findall(rf'<dialog id="dialog-{name}".*?</dialog>', page, re.DOTALL)
         assert 'data-call="POST /api/projects/{id}/move"' in dialog

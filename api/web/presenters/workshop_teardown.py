@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core.formatting import natural_key
 from ...schemas.jobs import JobAnswer
-from ...schemas.workshop_teardown import Collected
+from ...schemas.workshop import Collected
 from ..i18n import Words
 from .jobs import OPEN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
@@ -77,15 +77,25 @@ async def runbook_page(view: ViewDep) -> Response:
 
 
 @router.get("/workspaces/{project_id}")
+@router.get("/pages/workspaces/{project_id}")
 async def workspace_page(project_id: ProjectId, view: ViewDep) -> Response:
     """Shows a workspace: its facts, its notes, its outgoing traffic."""
-    shown = {**_workspace(view, project_id), **_aliases(view, project_id)}
-    return view.page("workspace.html", "workspaces", form={"groups": groups(view.services)}, **shown)
-
-
-@router.get("/pages/workspaces/{project_id}")
-async def workspace_fragment(project_id: ProjectId, view: ViewDep) -> Response:
-    return view.show("workspace_facts.html", **_workspace(view, project_id))
+    services = view.services
+    project = services.presenter.detailed(services.row(project_id))
+    until = extensions(services.reads).get(project_id)
+    return view.page(
+        "workspace.html",
+        "workspaces",
+        "workspace_facts.html",
+        workspace=workspaces.row(project, movable=bool(services.settings.site.nodes)),
+        memory=workspaces.spaced(project["container"]["resources"]["memory"]),
+        extended=timestamp(until) if until is not None and until > datetime.now(UTC) else "",
+        browsable=_browsable(services),
+        docker=view.docker_away,
+        form={"groups": groups(services)},
+        id=project_id,
+        aliases=project["aliases"],
+    )
 
 
 @router.get("/pages/workspaces/{project_id}/disk")
@@ -108,7 +118,8 @@ async def disk_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 
 @router.get("/pages/workspaces/{project_id}/aliases")
 async def aliases_fragment(project_id: ProjectId, view: ViewDep) -> Response:
-    return view.show("aliases.html", **_aliases(view, project_id))
+    found = view.services.presenter.aliases(view.services.row(project_id))
+    return view.show("aliases.html", id=project_id, aliases=found)
 
 
 @router.get("/pages/workspaces/{project_id}/ports")
@@ -175,48 +186,45 @@ async def whitelist_page(view: ViewDep, group: Filter = "") -> Response:
 
 
 @router.get("/repositories")
-async def repositories_page(view: ViewDep) -> Response:
-    """The repositories on the git server; the page does not exist without one."""
-    require_git(view.services.settings.site)
-    return view.page("repositories.html", "repositories", **await _repositories(view))
-
-
 @router.get("/pages/repositories")
-async def repositories_fragment(view: ViewDep) -> Response:
-    return view.show("repositories_list.html", **await _repositories(view))
+async def repositories_page(view: ViewDep) -> Response:
+    """The repositories on the git server, or a sentence if it does not answer; the page does not exist without one."""
+    require_git(view.services.settings.site)
+    found = await _unless_away(repositories(view.services))
+    return view.page(
+        "repositories.html",
+        "repositories",
+        "repositories_list.html",
+        away=found is None,
+        repositories=[{**entry, "branches": default_first(entry)} for entry in found or []],
+        browsable=_browsable(view.services),
+    )
 
 
 @router.get("/jobs")
+@router.get("/pages/jobs")
 async def jobs_page(view: ViewDep) -> Response:
     """The newest jobs, live."""
-    return view.page("jobs.html", "jobs", jobs=_jobs(view))
-
-
-@router.get("/pages/jobs")
-async def jobs_fragment(view: ViewDep) -> Response:
-    return view.show("jobs_table.html", jobs=_jobs(view))
+    names = _names(view.services)
+    rows = [jobs.row(job_view(job), names, view.translator) for job in view.services.read_jobs.all(_SHOWN_JOBS)]
+    return view.page("jobs.html", "jobs", "jobs_table.html", jobs=rows)
 
 
 @router.get("/jobs/{job_id}")
+@router.get("/pages/jobs/{job_id}")
 async def job_page(job_id: str, view: ViewDep) -> Response:
     """Shows a job, with its live output."""
-    return view.page("job.html", "jobs", job=_job(view, job_id))
-
-
-@router.get("/pages/jobs/{job_id}")
-async def job_fragment(job_id: str, view: ViewDep) -> Response:
-    return view.show("job_state.html", job=_job(view, job_id))
+    job = jobs.row(job_view(view.services.job(job_id)), _names(view.services), view.translator)
+    return view.page("job.html", "jobs", "job_state.html", job=job)
 
 
 @router.get("/machines")
-async def machines_page(view: ViewDep) -> Response:
-    """The machines that workspaces run on."""
-    return view.page("machines.html", "machines", **await _machines(view))
-
-
 @router.get("/pages/machines")
-async def machines_fragment(view: ViewDep) -> Response:
-    return view.show("machines_table.html", **await _machines(view))
+async def machines_page(view: ViewDep) -> Response:
+    """The machines that workspaces run on, or a sentence if Docker does not answer."""
+    found = await _unless_away(nodes(view.services))
+    rows = machines.rows(found or [], view.services.reads.all(), view.translator)
+    return view.page("machines.html", "machines", "machines_table.html", away=found is None, machines=rows)
 
 
 def _listing(request: Request, view: View, group: str, node: str) -> str:
@@ -246,24 +254,6 @@ def _make_listing(view: View, group: str, node: str) -> str:
     )
 
 
-def _workspace(view: View, project_id: str) -> dict[str, Any]:
-    services = view.services
-    project = services.presenter.detailed(services.row(project_id))
-    until = extensions(services.reads).get(project_id)
-    return {
-        "workspace": workspaces.row(project, movable=bool(services.settings.site.nodes)),
-        "memory": workspaces.spaced(project["container"]["resources"]["memory"]),
-        "extended": timestamp(until) if until is not None and until > datetime.now(UTC) else "",
-        "browsable": _browsable(services),
-        "docker": view.docker_away,
-    }
-
-
-def _aliases(view: View, project_id: str) -> dict[str, Any]:
-    found = view.services.presenter.aliases(view.services.row(project_id))
-    return {"id": project_id, "aliases": found}
-
-
 async def _allowed(services: Services, row: Workspace) -> set[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     found = await _unless_away(whitelists(services))
@@ -271,21 +261,6 @@ async def _allowed(services: Services, row: Workspace) -> set[str] | None:
         return None
     live, lists = found
     return {*live.entries, *lists.get(row.group or "", ())}
-
-
-async def _machines(view: View) -> dict[str, Any]:
-    """The list, or a sentence if Docker does not answer; the page is shown in both cases."""
-    found = await _unless_away(nodes(view.services))
-    away = view.translator("docker.away") if found is None else ""
-    return {"away": away, "machines": machines.rows(found or [], view.services.reads.all(), view.translator)}
-
-
-async def _repositories(view: View) -> dict[str, Any]:
-    """The list, or a sentence if the git server does not answer; the page is shown in both cases."""
-    found = await _unless_away(repositories(view.services))
-    away = view.translator("repositories.away") if found is None else ""
-    shown = [{**entry, "branches": default_first(entry)} for entry in found or []]
-    return {"away": away, "repositories": shown, "browsable": _browsable(view.services)}
 
 
 async def _unless_away(asked: Awaitable[T]) -> T | None:
@@ -302,15 +277,6 @@ def _browsable(services: Services) -> bool:
     """Whether the git server has pages: the embedded one answers git and programs only."""
     server = services.settings.site.git
     return server is not None and server.service == "forgejo"
-
-
-def _jobs(view: View) -> list[dict[str, Any]]:
-    names = _names(view.services)
-    return [jobs.row(job_view(job), names, view.translator) for job in view.services.read_jobs.all(_SHOWN_JOBS)]
-
-
-def _job(view: View, job_id: str) -> dict[str, Any]:
-    return jobs.row(job_view(view.services.job(job_id)), _names(view.services), view.translator)
 
 
 def _names(services: Services) -> dict[str, str]:
