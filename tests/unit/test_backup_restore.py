@@ -30,9 +30,12 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message
 from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
+from atelier.database.lasting_errors import is_unreleased
 from atelier.host.installation import newer_version, of_checkout
 from backup_parts import Docker, several
 from support import context, open_store, order, refused, row, site
+
+from api.runner.operations import RELEASE
 
 MANIFEST_OF_NOTHING = Manifest("2027-03-01T12:00:00.000Z", "test", "test", [], {}, {}, [], [])
 
@@ -126,6 +129,25 @@ def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
             assert Jobs(store).get(job.id).state is JobState.CANCELED
             assert (store.get(id=made.id).status, store.get(id=ready.id).status) == (Status.ERROR, Status.RUNNING)
             store.delete(made.id)
+
+
+def test_a_seat_whose_release_was_under_way_is_nobody_s_in_a_restored_database(tmp_path: Path) -> None:
+    """Its claim has ended already, and it may have its former participant's files."""
+    here = site(tmp_path / "new")
+    saved = restore_folder(here) / "files" / str(here.state_dir).lstrip("/")
+    work = saved / WORK
+    work.mkdir(parents=True)
+    with open_store(tmp_path / "old") as store:
+        left, gone = store.reserve([order("left"), order("gone")])
+        store.update(left.id, status=Status.RUNNING)
+        for row in (left, gone):
+            Jobs(store).create(RELEASE, [row.id], {}, "operator")
+        store.delete(gone.id)
+    databases, _ = stage_copies(tmp_path / "old", work)
+    replace(MANIFEST_OF_NOTHING, databases=databases).write(work / MANIFEST)
+    place_backup(here)
+    with open_store(here.state_dir) as store:
+        assert [is_unreleased(row) for row in store.all()] == [True]
 
 
 def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ..common.models import ProxyMode, Site, Status, Workspace
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
-from ..database.lasting_errors import is_unreleased, removal_of
+from ..database.lasting_errors import is_unreleased, release_failed, removal_of
 from ..database.migrations import VERSION, nodes_of
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
@@ -161,7 +161,12 @@ def place_backup(site: Site) -> None:
     with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         jobs = Jobs(store)
         for job in jobs.unfinished():
-            jobs.finish(job.id, JobState.CANCELED, Message("backup.job_not_resumed"))
+            why = Message("backup.job_not_resumed")
+            jobs.finish(job.id, JobState.CANCELED, why)
+            for id in job.project_ids if job.operation == "release" else ():
+                # Its claim has ended, and it may have its participant's files.
+                if store.find(id=id):
+                    release_failed(store, id, why)
         for row in store.all():
             if row.status is Status.CREATING:
                 store.update(row.id, status=Status.ERROR, error=Message("run_ended_before"))
