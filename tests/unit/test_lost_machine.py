@@ -20,11 +20,12 @@ from atelier.containers import distribution, snapshots
 from atelier.containers.container import seat_spec
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
+from atelier.database.claims import Claims, Participant
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.lasting_errors import is_unreleased, release_failed, removal_of
 from atelier.database.migrations import nodes_of
 from atelier.database.placement import Machine
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
 from atelier.reconcile import Drift, _image_registry, _misplaced_checkpoints, _past, repair_all
@@ -34,6 +35,7 @@ from atelier.workspaces import checkpoints, lost_machine
 from atelier.workspaces import move as moves
 from atelier.workspaces import reset as resets
 from atelier.workspaces.checkpoints import (
+    Checkpoint,
     checkpoints_among,
     fetch_checkpoint,
     leave_checkpoints,
@@ -317,6 +319,35 @@ def test_scheduled_checkpoints_are_for_lost_machines_only(installed: Installatio
     installed.machines.lost.add("alpha")
     (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta")
     assert (begun.origin, begun.checkpoint) == ("checkpoint", last.taken_at)
+
+
+def test_nobody_gets_the_checkpoint_of_a_seat_s_former_participant(installed: Installation) -> None:
+    row, here = installed.seat("one 1", group="one"), installed.context.on("alpha")
+    claims = Claims(installed.store, "one")
+
+    def another_moment() -> None:
+        before = now()
+        while now() == before:
+            pass
+
+    def take(run_id: str | None = None) -> Checkpoint:
+        another_moment()
+        taken = take_checkpoint(installed.context, id=row.id, name=None, run_id=run_id).checkpoints[-1]
+        another_moment()
+        return taken
+
+    prepared = take()
+    claims.claim([Participant("Ann", "ann@example.com")])
+    former = take()
+    assert newest_checkpoint(here, row.id) == former, "while it is hers"
+    take("scheduled")
+    claims.release(row.id)
+    for _ in range(2):
+        for scheduled in (False, True):
+            assert newest_checkpoint(here, row.id, scheduled=scheduled) == prepared
+        claims.claim([Participant("Bob", "bob@example.com")])
+    own = take("scheduled")
+    assert newest_checkpoint(here, row.id, scheduled=True) == own
 
 
 def test_checkpoints_follow_a_move(installed: Installation) -> None:

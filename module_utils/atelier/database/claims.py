@@ -93,6 +93,16 @@ def claim_times(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, s
     return first, last
 
 
+def was_anothers(store: WorkspaceStore, workspace_id: str, moment: str) -> bool:
+    """Whether a claim that has ended held the seat at that time. If the clock was set back since it was made,
+    checkpoints of it have the time of its beginning."""
+    query = (
+        "SELECT 1 FROM claims WHERE workspace_id = ?1 AND released_at IS NOT NULL"
+        " AND (claimed_at = ?2 OR (claimed_at < ?2 AND ?2 < released_at))"
+    )
+    return bool(store.rows(query, workspace_id, moment))
+
+
 def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
     """The workshop's seats in the order of assignment: by number, then those without one.
 

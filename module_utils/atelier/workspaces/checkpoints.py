@@ -20,7 +20,7 @@ from ..containers.container import SNAPSHOT_LABEL, check_created
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import fetch_image, publish, remote_name, stored, withdraw
 from ..containers.snapshots import snapshot
-from ..database.claims import claim_times
+from ..database.claims import claim_times, was_anothers
 from ..database.workspace_store import new_id
 
 MOST_CHECKPOINTS = 5
@@ -163,13 +163,15 @@ def kept(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
 def newest_checkpoint(
     context: NodeContext, workspace_id: str, *, taken_before: str | None = None, scheduled: bool = False
 ) -> Checkpoint | None:
-    """The workspace's newest checkpoint, on this machine or in the registry. ``scheduled``: also one that was taken by
-    the clock. Raises ENGINE_ERROR when this machine has none and the registry does not answer."""
+    """The workspace's newest checkpoint, on this machine or in the registry, but none of a former participant's work.
+    ``scheduled``: also one that was taken by the clock. Raises ENGINE_ERROR when this machine has none and the registry
+    does not answer."""
 
     def newest(among: Iterable[Checkpoint]) -> Checkpoint | None:
         own = (found for found in among if found.workspace_id == workspace_id and found.is_scheduled <= scheduled)
         earlier = (found for found in own if taken_before is None or found.taken_at < taken_before)
-        return max(earlier, key=lambda found: found.stamp, default=None)
+        usable = (found for found in earlier if not was_anothers(context.store, workspace_id, found.taken_at))
+        return max(usable, key=lambda found: found.stamp, default=None)
 
     local = all_checkpoints(context)
     try:
