@@ -11,6 +11,8 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
+from atelier.containers.container import SNAPSHOT_LABEL
+from atelier.containers.template_images import TemplateImages
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
@@ -132,6 +134,28 @@ def test_an_unreleased_seat_stays_so_when_it_gets_its_previous_container_back(tm
         restore_previous_container(context(made, store, engine).on(), store.get(id=row.id))
         assert name in engine.containers
         assert is_unreleased(store.get(id=row.id))
+
+
+@pytest.mark.parametrize(
+    ("taken_before", "unreleased", "origin"),
+    [(None, False, "original_image"), ("2027", False, "template"), (None, True, "template")],
+)
+def test_a_release_does_not_reset_to_an_image_of_the_seat_s_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_before: str | None, unreleased: bool, origin: str
+) -> None:
+    """A move or a reset to a checkpoint made its container from one, and its base is gone."""
+    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    monkeypatch.setattr(TemplateImages, "require", lambda *_, **__: None)
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat", cloned_from="0" * 12)])
+        store.update(row.id, status=Status.RUNNING)
+        if unreleased:
+            release_failed(store, row.id, "Docker is away.")
+        engine = Engine(made.container_name(row.id), "running", "")
+        monkeypatch.setattr(engine, "image", lambda tag: Image(tag, [], (), {SNAPSHOT_LABEL: row.id}))
+        here = context(made, store, engine)
+        assert reset(here, id=row.id, name=None, keep_hours=24, taken_before=taken_before).origin == origin
 
 
 def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:

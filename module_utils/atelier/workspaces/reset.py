@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import GIT_IMPORT, Status, Workspace
-from ..containers.container import await_ide, check_created, container_of, seat_spec, start_seat
+from ..containers.container import SNAPSHOT_LABEL, await_ide, check_created, container_of, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import fetch
@@ -17,6 +17,7 @@ from ..containers.git_provisioning import repository_for
 from ..containers.snapshots import recover, snapshot
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, wanted_up
+from ..database.lasting_errors import is_unreleased
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
 from ..engine.models import Container
@@ -79,7 +80,9 @@ def reset(
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
         own = newest_checkpoint(context, row.id, taken_before=taken_before)
-        with _stopped_if_it_fails(context, row), origin_of(context, row, container, own) as (origin, image):
+        released = taken_before is not None or is_unreleased(row)
+        chosen = origin_of(context, row, container, own, released=released)
+        with _stopped_if_it_fails(context, row), chosen as (origin, image):
             pending = GIT_IMPORT if origin == "repository" else None
             kept = _replace_container(context, row, container, image, run_id, pending=pending)
         context.progress(Message("step.reset", name=row.name), 1, 1)
@@ -104,10 +107,15 @@ def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]
 
 @contextmanager
 def origin_of(
-    context: NodeContext, row: Workspace, container: Container | None, own: Checkpoint | None
+    context: NodeContext,
+    row: Workspace,
+    container: Container | None,
+    own: Checkpoint | None,
+    *,
+    released: bool = False,
 ) -> Iterator[tuple[str, str]]:
     """The seat's new start: its origin as a word, and its image, which exists on this machine within the block.
-    ``own`` is the workspace's own checkpoint to use."""
+    ``own`` is the workspace's own checkpoint to use. ``released``: it is for another participant."""
     if own is not None:
         yield "checkpoint", fetch_checkpoint(context, own)
         return
@@ -116,13 +124,20 @@ def origin_of(
         if image is not None:
             yield "base", image
             return
-    if row.cloned_from and (former := container or last_kept(context, row.id)):
+    former = (container or last_kept(context, row.id)) if row.cloned_from else None
+    if former and not (released and _has_own_files(context, row, former)):
         # The base is gone. The seat's container still uses the snapshot that it was created from.
         yield "original_image", former.image_id
     else:
         TemplateImages.of(context.on()).require(row.template)
         template = image_at(context, context.on(), context.site.template_image(row.template))
         yield "repository" if row.git_url else "template", template
+
+
+def _has_own_files(context: NodeContext, row: Workspace, container: Container) -> bool:
+    """Whether the container was made from a copy of the seat itself: by a move, from a checkpoint, or in a restore."""
+    image = context.engine.image(container.image_id)
+    return image is not None and image.labels.get(SNAPSHOT_LABEL) == row.id
 
 
 @contextmanager
