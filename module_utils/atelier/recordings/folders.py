@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -21,10 +21,13 @@ from ..common.validation import check_id, is_id
 from ..engine.client import Engine
 from ..engine.several import ask_all
 
+T = TypeVar("T")
+
 # Far above the recorder's limits; a larger file is not from it.
 MOST_BYTES = 64 * 1024**2
 _MOST_LISTED = 32 * 1024**2
-# Maximum bytes per response of a node, unless a single file is larger.
+# Maximum bytes per response of a node and per page, unless a single file is larger; in memory their content takes some
+# twenty times as much.
 _MOST_AT_ONCE = 16 * 1024**2
 _SECONDS = 5.0
 _READ_SECONDS = 20.0
@@ -166,7 +169,7 @@ class NodeFolder:
         return self._sizes.get(name, 0)
 
     def contents(self, names: Sequence[str], limit: int) -> Iterator[bytes]:
-        for some in self._in_portions(names, limit):
+        for some in portions(names, lambda name: min(self.size(name), limit)):
             # A file that is still being written may have grown.
             most = sum(min(self.size(name), limit) for name in some) + _MOST_AT_ONCE
             texts = self._run(_SHOW, str(limit), *some, seconds=_READ_SECONDS, limit=most).split("\0")[:-1]
@@ -185,25 +188,27 @@ class NodeFolder:
             self._run(_REMOVE, seconds=_READ_SECONDS)
         return self._is_there
 
-    def _in_portions(self, names: Sequence[str], limit: int) -> Iterator[list[str]]:
-        some: list[str] = []
-        used = 0
-        for name in names:
-            size = min(self.size(name), limit)
-            if some and used + size > _MOST_AT_ONCE:
-                yield some
-                some, used = [], 0
-            some.append(name)
-            used += size
-        if some:
-            yield some
-
     def _run(self, script: str, *arguments: str, seconds: float, limit: int = 65536) -> str:
         command = [*_SHELL, script, "recordings", self._id, *arguments]
         code, output = self._engine.execute(self._container, command, seconds=seconds, limit=limit)
         if code != 0:
             raise _unusable(output.strip()[-200:])
         return output
+
+
+def portions(files: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """The files in order, as many together as may be read at once; a larger one is alone."""
+    some: list[T] = []
+    used = 0
+    for file in files:
+        size = size_of(file)
+        if some and used + size > _MOST_AT_ONCE:
+            yield some
+            some, used = [], 0
+        some.append(file)
+        used += size
+    if some:
+        yield some
 
 
 def _read(path: Path, limit: int) -> bytes:

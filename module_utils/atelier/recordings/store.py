@@ -18,7 +18,7 @@ from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.timestamps import timestamp
 from ..common.validation import check_range
-from .folders import MOST_BYTES, Folder, Recorded
+from .folders import MOST_BYTES, Folder, Recorded, portions
 from .plain_json import plain
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)
@@ -27,8 +27,6 @@ _FILE = re.compile(r"(\d{4}-[01]\d-[0-3]\d)T([0-2]\d)-([0-5]\d)-([0-5]\d\.\d{3})
 _HEAD_BYTES = 2048
 _MODEL = re.compile(rb'"model": ("(?:[^"\\]|\\.)*")')
 _LARGEST_LIMIT = 10_000
-# Maximum bytes of files per page; in memory their content takes some twenty times as much.
-_MOST_PAGE_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ def conversations(
     if model is not None:
         heads = _contents(fitting, _HEAD_BYTES)
         fitting = [file for file, head in zip(fitting, heads, strict=True) if _model(head) == model]
-    page = _read(list(_within(fitting[offset : offset + limit])))
-    return Conversations(list(page), len(fitting))
+    page = next(portions(fitting[offset : offset + limit], lambda file: file.folder.size(file.name)), [])
+    return Conversations(list(_read(page)), len(fitting))
 
 
 def all_conversations(recorded: Recorded) -> Iterator[dict[str, Any]]:
@@ -131,16 +129,6 @@ def _files(recorded: Recorded) -> list[_File]:
     """The conversations' files, newest first."""
     found = [_File(name, folder) for folder in recorded.folders for name in folder.names() if _FILE.fullmatch(name)]
     return sorted(found, key=lambda file: file.name, reverse=True)
-
-
-def _within(files: Sequence[_File]) -> Iterator[_File]:
-    """The first one, and as many more as a page has room for."""
-    room = _MOST_PAGE_BYTES
-    for file in files:
-        room -= file.folder.size(file.name)
-        if room < 0 and file is not files[0]:
-            return
-        yield file
 
 
 def _contents(files: Sequence[_File], limit: int) -> Iterator[bytes]:
