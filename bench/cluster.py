@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from atelier.common.client_certificate import ClientCertificate
 from atelier.containers.container import is_healthy
 from atelier.containers.seat_http import SeatRoute
+from atelier.engine.connections import ClientCertificate
 
 from tests.cluster.installation import INSTANCE, PORT, Cluster, three_machines
 from tests.waiting import eventually

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 import docker
-from atelier.common.client_certificate import ClientCertificate
 from atelier.common.models import CONTROLLER
+from atelier.engine.connections import ClientCertificate
 from atelier.engine.image_registry import ImageRegistry
 
 from tests.engine import only_session

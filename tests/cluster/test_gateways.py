@@ -24,8 +24,8 @@ from socketserver import UnixStreamServer
 
 import docker
 import pytest
-from atelier.common.client_certificate import ClientCertificate
 from atelier.engine.client import Engine
+from atelier.engine.connections import ClientCertificate
 from atelier.engine.models import File
 from docker.models.containers import Container
 from docker.tls import TLSConfig

@@ -15,10 +15,10 @@ from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from atelier.common.client_certificate import ClientCertificate
 from atelier.common.errors import AtelierError, Code
 from atelier.engine import client
 from atelier.engine.client import Engine
+from atelier.engine.connections import ClientCertificate
 from atelier.engine.models import ContainerStats, TarExtract, TooLarge
 from atelier.engine.parsing import stats_from
 from cryptography import x509

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from atelier.common.client_certificate import ClientCertificate
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import Node
 from atelier.containers import distribution
 from atelier.containers.distribution import collect_garbage, has_garbage, image_at, publish, stored, withdraw
+from atelier.engine.connections import ClientCertificate
 from atelier.engine.image_registry import ImageRegistry
 from atelier.engine.models import Image
 from support import context, open_store, refused, site

@@ -16,6 +16,7 @@ from secrets import token_hex
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER, MIB, Workspace
+from ..common.portions import portions
 from ..containers.container import SNAPSHOT_LABEL, discard_container, put_config, put_ide_config, seat_spec
 from ..containers.context import NodeContext
 from ..containers.git_provisioning import git_files
@@ -59,17 +60,7 @@ def ends_all(error: AtelierError, node: str) -> bool:
 
 def batches(rows: Sequence[Workspace], sizes: dict[str, Size], name: Callable[[str], str]) -> Iterator[list[Workspace]]:
     """The rows in groups whose own files fit into the space for copies."""
-    batch: list[Workspace] = []
-    used = 0
-    for row in rows:
-        own = sizes.get(name(row.id), Size(0, 0)).own
-        if batch and used + own > _BATCH_BYTES:
-            yield batch
-            batch, used = [], 0
-        batch.append(row)
-        used += own
-    if batch:
-        yield batch
+    return portions(rows, lambda row: sizes.get(name(row.id), Size(0, 0)).own, _BATCH_BYTES)
 
 
 def check_space(context: NodeContext, batch: Sequence[Workspace], sizes: dict[str, Size]) -> None:

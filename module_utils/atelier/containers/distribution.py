@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
+from ..engine.connections import ClientCertificate
 from ..engine.image_registry import ImageRegistry
 from ..engine.models import Image
 from .context import Context, NodeContext

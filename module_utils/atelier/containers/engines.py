@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
-from ..common.client_certificate import ClientCertificate
 from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine, checked_labels
 from ..engine.client import LONGEST_ANSWER_SECONDS, Engine
+from ..engine.connections import ClientCertificate
 from ..engine.departures import Departures
 from ..engine.docker_errors import Place
 from ..engine.models import SwarmNode

@@ -14,11 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..common.bounded_socket import connect
-from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of
-from .connections import address_of, secured_client
+from .connections import ClientCertificate, address_of, secured_client
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_errors import LONGEST_REASON, Place, translated
 from .image_config import config_only_archive, dockerfile_changes, override_config

@@ -10,9 +10,9 @@ import http.client
 import json
 from contextlib import closing
 
-from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+from .connections import ClientCertificate
 
 _SECONDS = 10.0
 # The kinds of manifests that Docker pushes. Without them the registry makes another one, of an old format.

@@ -6,13 +6,14 @@ seat never reloads the proxy under somebody's open IDE.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..common.atomic_files import usable, write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
+from ..common.portions import portions
 from .runtime_socket import ask
 
 # HAProxy takes a line of commands, payload included, only while it fits its buffer of 16 KiB.
@@ -68,13 +69,14 @@ class Gateway:
         return _pairs(line.split(" ", 1)[1] for line in answer.splitlines() if " " in line)
 
     def _apply(self, running: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-        for lines in _chunks(f"{key} {value}\n" for key, value in wanted.items() if key not in running):
-            self._change(f"add map {self._map} <<\n{lines}\n")
+        new = (f"{key} {value}\n" for key, value in wanted.items() if key not in running)
+        for lines in portions(new, len, _CHARACTERS_PER_COMMAND):
+            self._change(f"add map {self._map} <<\n{''.join(lines)}\n")
         moved = (key for key in wanted if key in running and running[key] != wanted[key])
         changes = [f"set map {self._map} {key} {wanted[key]}; " for key in moved]
         changes += [f"del map {self._map} {key}; " for key in running if key not in wanted]
-        for commands in _chunks(changes):
-            self._change(commands.removesuffix("; ") + "\n")
+        for commands in portions(changes, len, _CHARACTERS_PER_COMMAND):
+            self._change("".join(commands).removesuffix("; ") + "\n")
 
     def _change(self, command: str) -> None:
         answer = ask(self._state_dir, command)
@@ -84,15 +86,3 @@ class Gateway:
 
 def _pairs(lines: Iterable[str]) -> dict[str, str]:
     return {fields[0]: fields[1] for line in lines if len(fields := line.split()) == 2}
-
-
-def _chunks(parts: Iterable[str]) -> Iterator[str]:
-    """The parts joined to texts that each fit a command."""
-    chunk = ""
-    for part in parts:
-        if chunk and len(chunk) + len(part) > _CHARACTERS_PER_COMMAND:
-            yield chunk
-            chunk = ""
-        chunk += part
-    if chunk:
-        yield chunk

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
+from ..common.portions import portions
 from ..common.validation import check_id, is_id
 from ..engine.client import Engine
 from ..engine.several import ask_all
-
-T = TypeVar("T")
 
 # Far above the recorder's limits; a larger file is not from it.
 MOST_BYTES = 64 * 1024**2
 _MOST_LISTED = 32 * 1024**2
 # Maximum bytes per response of a node and per page, unless a single file is larger; in memory their content takes some
 # twenty times as much.
-_MOST_AT_ONCE = 16 * 1024**2
+MOST_AT_ONCE = 16 * 1024**2
 _SECONDS = 5.0
 _READ_SECONDS = 20.0
 _SHELL = ("/bin/sh", "-c")
@@ -169,9 +168,9 @@ class NodeFolder:
         return self._sizes.get(name, 0)
 
     def contents(self, names: Sequence[str], limit: int) -> Iterator[bytes]:
-        for some in portions(names, lambda name: min(self.size(name), limit)):
+        for some in portions(names, lambda name: min(self.size(name), limit), MOST_AT_ONCE):
             # A file that is still being written may have grown.
-            most = sum(min(self.size(name), limit) for name in some) + _MOST_AT_ONCE
+            most = sum(min(self.size(name), limit) for name in some) + MOST_AT_ONCE
             texts = self._run(_SHOW, str(limit), *some, seconds=_READ_SECONDS, limit=most).split("\0")[:-1]
             # A file with such a character is not one of the recorder's.
             yield from (text.encode() for text in texts) if len(texts) == len(some) else (b"" for _ in some)
@@ -194,21 +193,6 @@ class NodeFolder:
         if code != 0:
             raise _unusable(output.strip()[-200:])
         return output
-
-
-def portions(files: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """The files in order, as many together as may be read at once; a larger one is alone."""
-    some: list[T] = []
-    used = 0
-    for file in files:
-        size = size_of(file)
-        if some and used + size > _MOST_AT_ONCE:
-            yield some
-            some, used = [], 0
-        some.append(file)
-        used += size
-    if some:
-        yield some
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -16,9 +16,10 @@ from typing import Any
 
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
+from ..common.portions import portions
 from ..common.timestamps import timestamp
 from ..common.validation import check_range
-from .folders import MOST_BYTES, Folder, Recorded, portions
+from .folders import MOST_AT_ONCE, MOST_BYTES, Folder, Recorded
 from .plain_json import plain
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)
@@ -77,7 +78,7 @@ def conversations(
     if model is not None:
         heads = _contents(fitting, _HEAD_BYTES)
         fitting = [file for file, head in zip(fitting, heads, strict=True) if _model(head) == model]
-    page = next(portions(fitting[offset : offset + limit], lambda file: file.folder.size(file.name)), [])
+    page = next(portions(fitting[offset : offset + limit], lambda file: file.folder.size(file.name), MOST_AT_ONCE), [])
     return Conversations(list(_read(page)), len(fitting))
 
 
