@@ -13,6 +13,7 @@ from functools import partial
 from atelier.common.errors import AtelierError
 from atelier.common.models import StopReason, Workspace
 from atelier.engine.container_limits import CPU_SHARES
+from atelier.engine.machine import Disk
 from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import (
     NEED_BYTES,
@@ -29,7 +30,7 @@ from atelier.workspaces.disk_limits import (
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..monitoring.disk_gauge import Figures, Space
+from ..monitoring.disk_gauge import Figures
 from ..monitoring.seat_threads import SeatThreads
 from ..services.jobs import start_stop
 from ..services.services import Services
@@ -105,7 +106,7 @@ class DiskWatch:
         if not self._services.watcher.answers(self._node):
             return
         # Assume enough space until a machine's disk was measured.
-        now = self._services.sampler.disk(self._node) or Space(self._free, self._free, inodes_short=False)
+        now = self._services.sampler.disk(self._node) or Disk(self._free, self._free)
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
         falls = self._free - now.free >= self._drop
@@ -176,7 +177,7 @@ class DiskWatch:
                     await self._ask(running[id][0])
 
     async def _free_the_disk(
-        self, running: Running, seats: Mapping[str, Measured], found: Mapping[str, Figures], now: Space
+        self, running: Running, seats: Mapping[str, Measured], found: Mapping[str, Figures], now: Disk
     ) -> None:
         left = {id: seat for id, seat in seats.items() if id not in self._stopping}
         chosen = fillers(left, self._calm_free - now.free, inodes_short=now.inodes_short)

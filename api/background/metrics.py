@@ -16,7 +16,7 @@ from atelier.gateway.certificate import SERVED, machine_certificates_expire, rea
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from ..monitoring.disk_gauge import space
+from ..monitoring.disk_gauge import own_disk
 from ..monitoring.findings import Found, Labels, Samples, findings
 from ..schemas.system import Attention
 from ..services.services import Services
@@ -117,7 +117,7 @@ def _of_seats(services: Services) -> Iterator[Sample]:
 
 
 def _workspaces(services: Services) -> Iterator[Sample]:
-    statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
+    statuses = Counter(str(services.presenter.status(row)) for row in services.reads.all())
     for status in ("creating", "running", "stopped", "error"):
         yield "atelier_workspaces", statuses[status], {"status": status}
     for outcome in ("started", "failed", "refused"):
@@ -150,7 +150,7 @@ def _machines(services: Services) -> Iterator[Sample]:
             yield "atelier_node_disk_bytes", disk.total, machine
             yield "atelier_node_disk_reserve_bytes", reserve, machine
             yield "atelier_node_disk_inodes_short", float(disk.inodes_short), machine
-    yield "atelier_disk_free_bytes", space().free, {}
+    yield "atelier_disk_free_bytes", own_disk().free, {}
     yield "atelier_state_disk_free_bytes", shutil.disk_usage(services.settings.site.state_dir).free, {}
 
 

@@ -67,11 +67,10 @@ class Logbook:
             yield from reversed(_lines(self._numbered(number)))
 
     def _write(self) -> None:
-        if not self._waiting:
-            return
         try:
             while self._waiting:
-                self._write_some()
+                self._write_line(self._waiting[0])
+                self._waiting.popleft()
         except OSError as error:
             log.error("%d lines of %s wait to be written: %s", len(self._waiting), self._path, error)
             return
@@ -79,26 +78,18 @@ class Logbook:
             log.error("%d lines of %s were dropped because the disk was full", self._dropped, self._path)
             self._dropped = 0
 
-    def _write_some(self) -> None:
+    def _write_line(self, line: bytes) -> None:
+        # Less than the size, because a byte more may be needed below.
+        if self._path.exists() and self._path.stat().st_size + len(line) >= self._file_bytes:
+            self._rotate()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             # A line that was cut off must not become the start of the next one.
             mend = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
-            text, taken = mend, 0
-            for line in self._waiting:
-                if taken and size + len(text) + len(line) > self._file_bytes:
-                    break
-                text += line
-                taken += 1
-            if not size or size + len(text) <= self._file_bytes:
-                self._append_whole(descriptor, size, text)
-                for _ in range(taken):
-                    self._waiting.popleft()
-                return
+            self._append_whole(descriptor, size, mend + line)
         finally:
             os.close(descriptor)
-        self._rotate()
 
     @staticmethod
     def _append_whole(descriptor: int, size: int, text: bytes) -> None:

@@ -15,7 +15,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import Site
 from atelier.containers.engines import Engines
 from atelier.engine.client import Engine
-from atelier.engine.machine import disk_at
+from atelier.engine.machine import Disk
 from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
 from atelier.workspaces.side_by_side import DOWN
@@ -25,41 +25,12 @@ log = logging.getLogger(__name__)
 # Docker walks through a seat's files: 100,000 take about a second. A seat that takes too long is measured less often.
 _REST_SECONDS = 300.0
 _AT_ONCE = 2
-_INODES_SHARE = 0.02
 
 
-@dataclass(frozen=True)
-class Space:
-    """Space on Docker's disk, in bytes."""
-
-    free: int
-    total: int
-    inodes_short: bool
-
-    def is_short(self, reserve: int) -> bool:
-        """Whether less than the reserve is free; 0 is no reserve."""
-        return bool(reserve) and (self.free < self.reserve(reserve) or self.inodes_short)
-
-    def reserve(self, wanted: int) -> int:
-        """The bytes that should stay free: a tenth of the disk where that is less than is wanted."""
-        return min(wanted, self.total // 10)
-
-
-def space() -> Space:
+def own_disk() -> Disk:
     """Cheap: the root of the API's own container is on the disk that the seats' files are on, and has its figures."""
     found = os.statvfs("/")
-    short = _is_short(found.f_favail, found.f_files)
-    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, short)
-
-
-def _is_short(free: int, inodes: int) -> bool:
-    return inodes > 0 and free < inodes * _INODES_SHARE
-
-
-def space_at(engine: Engine, instance: str) -> Space | None:
-    """The space on another machine's Docker disk; None if its gateway does not answer."""
-    disk = disk_at(engine, instance)
-    return Space(disk.free, disk.total, _is_short(disk.inodes_free, disk.inodes)) if disk else None
+    return Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, found.f_favail, found.f_files)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import open_engine
 from atelier.engine.client import Engine
-from atelier.engine.machine import Memory, connections_at, memory_at
+from atelier.engine.machine import Disk, Memory, connections_at, disk_at, memory_at
 from atelier.engine.models import ContainerStats
 
-from .disk_gauge import Space, space, space_at
+from .disk_gauge import own_disk
 from .docker_events import Watcher
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ class Sampler:
         """CPU cores in use on the controller."""
         return self.cores * self._seats[CONTROLLER].host_share
 
-    def disk(self, node: str) -> Space | None:
-        """Space on the machine's Docker disk, some seconds old; None if it was not measured within a minute."""
-        return space() if node == CONTROLLER else self._nodes[node].space
+    def disk(self, node: str) -> Disk | None:
+        """The machine's Docker disk, some seconds old; None if it was not measured within a minute."""
+        return own_disk() if node == CONTROLLER else self._nodes[node].disk
 
     def connections(self, node: str) -> Counter[str] | None:
         """Open connections from the machine to each seat's address, some seconds old; None if unknown."""
@@ -176,12 +176,12 @@ class _Node(_Thread):
 
     def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
         super().__init__(site, watcher, node)
-        self._measured: tuple[Space | None, float] = None, 0.0
+        self._measured: tuple[Disk | None, float] = None, 0.0
         self.memory: Memory | None = None
         self.connections: Counter[str] | None = None
 
     @property
-    def space(self) -> Space | None:
+    def disk(self) -> Disk | None:
         found, at = self._measured
         return found if time.monotonic() - at <= _OLDEST_SECONDS else None
 
@@ -190,7 +190,7 @@ class _Node(_Thread):
         return not self.stopped.wait(_EVERY_SECONDS if self.connections is None else _LOOK_SECONDS)
 
     def ask(self, engine: Engine) -> None:
-        self._measured = space_at(engine, self._site.instance), time.monotonic()
+        self._measured = disk_at(engine, self._site.instance), time.monotonic()
         self.memory = memory_at(engine, self._site.instance)
         # Keep the old value meanwhile: this call takes its time.
         self.connections = connections_in(connections_at(engine, self._site.instance))

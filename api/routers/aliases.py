@@ -30,7 +30,7 @@ Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo
 @router.get(_ALIASES, responses=errors(404))
 async def list_aliases(project_id: ProjectId, services: ServicesDep) -> AliasList:
     """The workspace's aliases, by name."""
-    return {"success": True, "aliases": services.presenter.aliases(services.row(project_id))}
+    return {"success": True, "aliases": services.presenter.project(services.row(project_id))["aliases"]}
 
 
 @router.post(_ALIASES, status_code=201, responses=errors(404, 409, 422, 500, 503))

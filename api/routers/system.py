@@ -67,7 +67,7 @@ async def config(services: ServicesDep) -> Config:
 async def stats(services: ServicesDep) -> Stats:
     """Returns the number of workspaces by status, and the host's resources and usage, from the last sample."""
     rows = services.reads.all()
-    statuses = [services.presenter.status(row)[0] for row in rows]
+    statuses = [services.presenter.status(row) for row in rows]
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(services.settings.site.state_dir)
     return {

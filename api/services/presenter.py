@@ -90,23 +90,17 @@ class Presenter:
             "warnings": [row.git_problem] if row.git_problem else [],
         }
 
-    def aliases(self, row: Workspace) -> list[AliasView]:
-        """The workspace's aliases, by name."""
-        found = self._aliases(self._store.version()).get(row.id, ())
-        return [alias_view(self._settings.site, alias) for alias in found]
-
     def detailed(self, row: Workspace) -> DetailedProject:
         """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
         seen = self._watcher.seen.get(row.id)
         usage = self._sampler.usage.get(row.id)
         running = seen is not None and seen.status == "running"
-        status, _ = self.status(row)
         health = {Status.RUNNING: "healthy", Status.CREATING: "starting", Status.ERROR: "unhealthy"}
         return {
             **self.project(row),
             "container": {
                 "status": seen.status if seen else "removed",
-                "health": health.get(status, "none"),
+                "health": health.get(self.status(row), "none"),
                 "uptime": duration(_since(seen.started_at)) if seen and running else "0m",
                 "resources": {
                     "cpu": f"{usage.cpu * 100:.1f}%" if usage and running else "0.0%",
@@ -115,26 +109,22 @@ class Presenter:
             },
         }
 
-    def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """The status and error as Docker reports them, or from the database while Docker does not answer. For a
-        workspace that was stopped for its disk usage, the reason is the error."""
-        status, error = self._observed(row)
-        return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
-
-    def _observed(self, row: Workspace) -> tuple[Status, str | None]:
-        return self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+    def status(self, row: Workspace) -> Status:
+        """The status as Docker reports it, or from the database while Docker does not answer."""
+        return self._observed(row)[0]
 
     def disk_warning(self, row: Workspace) -> str | None:
         """A sentence on its disk that is nearly full or was; None if there is nothing to say."""
-        return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
+        notice = self._notices(self._store.version()).get(row.id)
+        return notice.sentence(running=self.status(row) is not Status.STOPPED) if notice else None
 
     def fault(self, row: Workspace) -> str:
         """The workspace's error as a sentence, or an empty text."""
-        return self.status(row)[1] or self.disk_warning(row) or ""
+        return self._observed(row)[1] or self.disk_warning(row) or ""
 
-    def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
-        notice = self._notices(self._store.version()).get(row.id)
-        return notice.sentence(running=running) if notice else None
+    def _observed(self, row: Workspace) -> tuple[Status, str | None]:
+        """Its status and its error."""
+        return self._watcher.status(row) if self._watcher.available else (row.status, row.error)
 
 
 def stopped_for(row: Workspace, status: Status) -> StopReason | None:

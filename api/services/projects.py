@@ -35,7 +35,7 @@ def groups(services: Services) -> list[str]:
 
 async def start_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
     """Starts a workspace; does nothing if it runs."""
-    if services.presenter.status(row)[0] is not Status.RUNNING:
+    if services.presenter.status(row) is not Status.RUNNING:
         services.reads.check_running_slot(row.id)
         await run_job(services, caller, "start", [row.id])
     project = services.presenter.project(services.row(row.id))

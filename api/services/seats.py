@@ -42,7 +42,7 @@ def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str
     shown: list[Seat] = []
     for row in rows:
         claim, activity = claims.get(row.id), activities.get(row.id, Activity())
-        status, _ = services.presenter.status(row)
+        status = services.presenter.status(row)
         shown.append(
             {
                 "projectId": row.id,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from atelier.engine.machine import Disk
 from atelier.workspaces.disk_limits import (
     Action,
     Measured,
@@ -18,8 +19,6 @@ from atelier.workspaces.disk_limits import (
     notices,
 )
 from support import open_store, order
-
-from api.monitoring.disk_gauge import Space
 
 GIB = 1024**3
 MIB = 1024**2
@@ -104,12 +103,12 @@ def test_millions_of_files_have_an_owner() -> None:
 
 
 def test_the_reserve() -> None:
-    assert not Space(6 * GIB, 100 * GIB, inodes_short=False).is_short(5 * GIB)
-    assert Space(4 * GIB, 100 * GIB, inodes_short=False).is_short(5 * GIB)
+    assert not Disk(6 * GIB, 100 * GIB).is_short(5 * GIB)
+    assert Disk(4 * GIB, 100 * GIB).is_short(5 * GIB)
     # A tenth of a small disk is enough.
-    assert not Space(4 * GIB, 30 * GIB, inodes_short=False).is_short(5 * GIB)
-    assert Space(6 * GIB, 100 * GIB, inodes_short=True).is_short(5 * GIB)
-    assert not Space(0, 100 * GIB, inodes_short=True).is_short(0)
+    assert not Disk(4 * GIB, 30 * GIB).is_short(5 * GIB)
+    assert Disk(6 * GIB, 100 * GIB, 1, 100).is_short(5 * GIB)
+    assert not Disk(0, 100 * GIB, 1, 100).is_short(0)
 
 
 def test_sentences() -> None:

@@ -15,13 +15,14 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, Workspace
 from atelier.database.placement import Machine
 from atelier.engine.container_limits import CPU_SHARES
+from atelier.engine.machine import Disk
 from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import Reason, notices
 from support import container, open_store, order
 
 from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
-from api.monitoring.disk_gauge import Figures, Space
+from api.monitoring.disk_gauge import Figures
 from api.monitoring.seat_threads import SeatThreads
 from api.services import jobs
 from api.services.services import Services
@@ -103,9 +104,9 @@ class World:
         self.watch = DiskWatch(cast("Services", services), node, SeatThreads(1, "disk"))
         monkeypatch.setattr(jobs, "submit", self._begin)
 
-    def _space(self, node: str) -> Space | None:
+    def _space(self, node: str) -> Disk | None:
         assert node == self.node
-        return None if self.free is None else Space(self.free, 100 * GIB, inodes_short=False)
+        return None if self.free is None else Disk(self.free, 100 * GIB)
 
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:

@@ -12,11 +12,11 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import Node
+from atelier.engine.machine import Disk, disk_at
 from atelier.engine.models import ContainerStats
 from support import container, site
 
 from api.monitoring import stats
-from api.monitoring.disk_gauge import Space, space_at
 from api.monitoring.stats import Sampler
 
 
@@ -101,14 +101,14 @@ def test_a_nodes_connections_are_asked_of_its_gateway(tmp_path: Path, monkeypatc
     engine = SimpleNamespace(execute=execute)
     look(sampler, engine, monkeypatch)
     assert sampler.connections("alpha") == {"172.18.0.16": 1}
-    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+    assert sampler.disk("alpha") == Disk(300, 1000, 90, 100)
     during.clear()
     look(sampler, engine, monkeypatch)
     assert during == [{"172.18.0.16": 1}] * 3, "the last ones, until there are others"
     table = 1, "cat: /proc/net/tcp: Permission denied"
     look(sampler, engine, monkeypatch)
     assert sampler.connections("alpha") is None, "nobody knows"
-    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+    assert sampler.disk("alpha") == Disk(300, 1000, 90, 100)
     table = 0, TABLE
     look(sampler, engine, monkeypatch)
     table = 0, ""
@@ -128,7 +128,7 @@ def test_a_nodes_disk_is_looked_at_however_many_seats_there_are(
     engine = SimpleNamespace(execute=lambda *_, **__: (0, f"{HEAD} 300 1000 90 100\n"))
     waited = look(sampler, engine, monkeypatch)
     assert max(waited) <= 10
-    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+    assert sampler.disk("alpha") == Disk(300, 1000, 90, 100)
     monkeypatch.setattr(stats, "time", SimpleNamespace(monotonic=lambda: 1059.0))
     look(sampler, engine, monkeypatch, answers=False)
     assert sampler.disk("alpha") is not None
@@ -147,8 +147,8 @@ def test_a_nodes_disk_is_asked_of_its_gateway() -> None:
         return SimpleNamespace(execute=execute)
 
     head = "     Avail   1B-blocks  IFree  Inodes\n"
-    assert space_at(engine(f"{head}  300  1000  90  100\n"), "test") == Space(300, 1000, inodes_short=False)
-    assert space_at(engine(f"{head}  300  1000  1  100\n"), "test") == Space(300, 1000, inodes_short=True)
-    assert space_at(engine(f"{head}  300  1000  0  0\n"), "test") == Space(300, 1000, inodes_short=False)
-    assert space_at(engine("df: no such file"), "test") is None
+    for inodes, short in (((90, 100), False), ((1, 100), True), ((0, 0), False)):
+        disk = disk_at(engine(f"{head}  300  1000  {inodes[0]}  {inodes[1]}\n"), "test")
+        assert disk == Disk(300, 1000, *inodes) and disk.inodes_short is short
+    assert disk_at(engine("df: no such file"), "test") is None
     assert set(asked) == {"test-node-gateway"}

@@ -118,7 +118,7 @@ async def disk_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 
 @router.get("/pages/workspaces/{project_id}/aliases")
 async def aliases_fragment(project_id: ProjectId, view: ViewDep) -> Response:
-    found = view.services.presenter.aliases(view.services.row(project_id))
+    found = view.services.presenter.project(view.services.row(project_id))["aliases"]
     return view.show("aliases.html", id=project_id, aliases=found)
 
 
@@ -126,7 +126,7 @@ async def aliases_fragment(project_id: ProjectId, view: ViewDep) -> Response:
 async def ports_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     """Loaded separately, because it queries Docker."""
     row = view.services.row(project_id)
-    status, _ = view.services.presenter.status(row)
+    status = view.services.presenter.status(row)
     listening, shared = await ports(view.services, row)
     empty = "" if listening else "ports.none" if status == "running" else "ports.asleep"
     return view.show("ports.html", id=project_id, ports=aliases.ports(listening, shared), empty=empty)

@@ -14,18 +14,31 @@ from .client import Engine
 
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
 _SECONDS = 10.0
+_INODES_SHARE = 0.02
 # 150 bytes a connection.
 _MOST_CONNECTIONS = 16 * 1024**2
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes and inodes."""
+    """Bytes and inodes; no inodes of a file system that makes them as it needs them."""
 
     free: int
     total: int
-    inodes_free: int
-    inodes: int
+    inodes_free: int = 0
+    inodes: int = 0
+
+    @property
+    def inodes_short(self) -> bool:
+        return self.inodes_free < self.inodes * _INODES_SHARE
+
+    def is_short(self, reserve: int) -> bool:
+        """Whether less than the reserve is free; 0 is no reserve."""
+        return bool(reserve) and (self.free < self.reserve(reserve) or self.inodes_short)
+
+    def reserve(self, wanted: int) -> int:
+        """The bytes that should stay free: a tenth of the disk where that is less than is wanted."""
+        return min(wanted, self.total // 10)
 
 
 @dataclass(frozen=True)
