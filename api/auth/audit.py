@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
 from typing import Any, cast
@@ -39,14 +39,6 @@ _SHARE_OF_REFUSALS = 4
 _COUNTED_ONLY = "refused: TOO_MANY_ATTEMPTS"
 
 
-@dataclass
-class _Refused:
-    """Refusals of one kind in the current window that have no line yet."""
-
-    entry: dict[str, object]
-    count: int = 0
-
-
 class Audit:
     """Actor, action, workspace, result and job. Never user input. With several machines also the workspace's machine,
     which ``place`` returns.
@@ -68,7 +60,9 @@ class Audit:
         self._clock = clock
         self._turn = threading.Lock()
         self._window_begun = clock()
-        self._kinds: dict[tuple[str, str, str], _Refused] = {}
+        # The refusals in the current window by kind, and the number of each that have no line yet.
+        self._kinds: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()
         last = (_sequence(entry) for log in (self._changes, self._refusals) for entry in log.newest(1))
         self._sequence = max(last, default=0)
 
@@ -92,16 +86,16 @@ class Audit:
             self.write(caller.name, what, None, outcome, None, **more)
             return
         with self._turn:
-            self._end_window(only_if_over=True)
+            self._end_window()
             who, key = caller.name, (network_of(caller.address), what, outcome)
             if key not in self._kinds and len(self._kinds) >= _MOST_KINDS:
                 who, key = _OTHERS, (_OTHERS, what, outcome)
             if key not in self._kinds:
-                self._kinds[key] = _Refused({"who": who, "what": what, "outcome": outcome, **more})
+                self._kinds[key] = {"who": who, "what": what, "workspace": None, "outcome": outcome, **more}
                 if outcome != _COUNTED_ONLY:
-                    self._refusals.append(self._entry(workspace=None, **self._kinds[key].entry))
+                    self._refusals.append(self._entry(**self._kinds[key]))
                     return
-            self._kinds[key].count += 1
+            self._counts[key] += 1
 
     async def run(self) -> None:
         """Ticks for as long as the API lives."""
@@ -109,10 +103,10 @@ class Audit:
             await asyncio.sleep(_TICK_SECONDS)
             await asyncio.to_thread(self.tick)
 
-    def tick(self) -> None:
+    def tick(self, *, closing: bool = False) -> None:
         """Writes the counts of ended windows, and lines that waited for space on the disk."""
         with self._turn:
-            self._end_window(only_if_over=True)
+            self._end_window(closing=closing)
             self._changes.flush()
             self._refusals.flush()
 
@@ -126,18 +120,14 @@ class Audit:
         return cast("list[AuditEntry]", list(merge(kept, refusals, key=_sequence, reverse=True)))
 
     def close(self) -> None:
-        with self._turn:
-            self._end_window(only_if_over=False)
-            self._changes.flush()
-            self._refusals.flush()
+        self.tick(closing=True)
 
-    def _end_window(self, *, only_if_over: bool) -> None:
+    def _end_window(self, *, closing: bool = False) -> None:
         moment = self._clock()
-        if only_if_over and moment - self._window_begun < _WINDOW_SECONDS:
-            return
-        counted = [kind for kind in self._kinds.values() if kind.count]
-        self._window_begun, self._kinds = moment, {}
-        self._refusals.append(*(self._entry(workspace=None, **kind.entry, count=kind.count) for kind in counted))
+        if closing or moment - self._window_begun >= _WINDOW_SECONDS:
+            kinds, counts = self._kinds, self._counts
+            self._window_begun, self._kinds, self._counts = moment, {}, Counter()
+            self._refusals.append(*(self._entry(**kinds[key], count=count) for key, count in counts.items()))
 
     def _entry(
         self, who: object, what: object, workspace: str | None, outcome: object, job: object = None, **more: object

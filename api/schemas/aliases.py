@@ -32,12 +32,13 @@ class BasicAuth(Body):
     ]
 
 
-class CreateAlias(Body):
-    """A subdomain for a port; without ``basicAuth`` it is open to all who know it."""
-
-    model_config = example(
+class CreateAlias(
+    Body,
+    json_schema_extra=example(
         {"subdomain": "demo", "port": 3000, "basicAuth": {"user": "guest", "password": "guests-only"}}
-    )
+    ),
+):
+    """A subdomain for a port; without ``basicAuth`` it is open to all who know it."""
 
     # The core checks it, because a reserved word has a different error than an invalid one.
     subdomain: Annotated[Text, shown("demo", pattern="^[a-z][a-z0-9-]+[a-z0-9]$", **length(SUBDOMAIN_LENGTH))]
@@ -45,18 +46,14 @@ class CreateAlias(Body):
     basic_auth: BasicAuth | None = None
 
 
-class SharePort(Body):
+class SharePort(Body, json_schema_extra=example({"password": "secure123!"})):
     """The workspace's password, from callers other than the operator."""
-
-    model_config = example({"password": "secure123!"})
 
     password: Text | None = None
 
 
-class ChangeAlias(Body):
+class ChangeAlias(Body, json_schema_extra=example({"port": 8000})):
     """Omitted fields stay; ``basicAuth: null`` opens the alias to all."""
-
-    model_config = example({"port": 8000})
 
     port: Port | None = None
     basic_auth: BasicAuth | None = None

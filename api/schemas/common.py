@@ -30,9 +30,9 @@ def doc(description: str) -> Any:
     return Field(description=description)
 
 
-def example(body: dict[str, Any]) -> ConfigDict:
-    """A body as the documentation shows it."""
-    return ConfigDict(json_schema_extra={"examples": [body]})
+def example(body: dict[str, Any]) -> dict[str, Any]:
+    """A body as the documentation shows it, for ``json_schema_extra``."""
+    return {"examples": [body]}
 
 
 class Coded(TypedDict):

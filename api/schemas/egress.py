@@ -12,27 +12,21 @@ from .common import Body, Coded, Success, doc, eg, example
 from .fields import Group, Text
 
 
-class ChangeWhitelist(Body):
+class ChangeWhitelist(Body, json_schema_extra=example({"domains": ["api.anthropic.com", "github.com"]})):
     """Domains to allow besides the base ones. With a group, the group's own list."""
-
-    model_config = example({"domains": ["api.anthropic.com", "github.com"]})
 
     domains: list[Text] = Field(examples=[["api.anthropic.com", "github.com"]])
     group: Group | None = None
 
 
-class WhitelistOfRecorded(Body):
+class WhitelistOfRecorded(Body, json_schema_extra=example({"group": "workshop-2026"})):
     """The whitelist to change: everybody's, or a group's."""
-
-    model_config = example({"group": "workshop-2026"})
 
     group: Group | None = None
 
 
-class GenerateDocumentation(Body):
+class GenerateDocumentation(Body, json_schema_extra=example({"format": "markdown", "type": "clean"})):
     """``detailed`` also has tools with their arguments, parameters and reasoning."""
-
-    model_config = example({"format": "markdown", "type": "clean"})
 
     format: Literal["markdown"] = "markdown"
     type: Literal["clean", "detailed"] = "clean"

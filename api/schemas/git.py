@@ -10,10 +10,11 @@ from .common import Body, Coded, Success, eg, example
 from .fields import Text, shown
 
 
-class CreateRepository(Body):
+class CreateRepository(
+    Body,
+    json_schema_extra=example({"name": "new-project", "description": "My new project repository", "private": False}),
+):
     """A new repository; its name as Forgejo takes it."""
-
-    model_config = example({"name": "new-project", "description": "My new project repository", "private": False})
 
     name: Annotated[Text, shown("new-project", pattern="^[A-Za-z0-9_.-]+$", minLength=1, maxLength=100)]
     description: Text | None = Field(default=None, examples=["My new project repository"])

@@ -34,19 +34,15 @@ class Nodes(Success):
     nodes: list[NodeView]
 
 
-class ChangeNode(Body):
+class ChangeNode(Body, json_schema_extra=example({"availability": "paused"})):
     """Sets whether the machine takes new workspaces."""
-
-    model_config = example({"availability": "paused"})
 
     availability: Literal["active", "paused"]
 
 
-class MoveProject(Body):
+class MoveProject(Body, json_schema_extra=example({"node": "beta"})):
     """``node``: the machine; null or missing: the one with most free memory. ``from``: where the files come from; a
     checkpoint if the workspace's machine is lost."""
-
-    model_config = example({"node": "beta"})
 
     node: Text | None = None
     origin: Annotated[Literal["machine", "checkpoint", "checkpoint_or_base"] | None, Field(alias="from")] = None

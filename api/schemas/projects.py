@@ -36,10 +36,9 @@ from .fields import (
 from .jobs import JobBegun
 
 
-class CreateProject(Body):
-    """A new workspace."""
-
-    model_config = example(
+class CreateProject(
+    Body,
+    json_schema_extra=example(
         {
             "projectName": "my-awesome-project",
             "projectType": "python-flask",
@@ -47,7 +46,9 @@ class CreateProject(Body):
             "password": "secure-password-123",
             "createGitRepo": True,
         }
-    )
+    ),
+):
+    """A new workspace."""
 
     project_name: ProjectName
     project_type: Template
@@ -111,62 +112,50 @@ class CreateProject(Body):
         return USE_PROXY_MODE if self.use_proxy else DEFAULT_MODE
 
 
-class WorkspacePassword(Body):
+class WorkspacePassword(Body, json_schema_extra=example({"password": "workspace-password"})):
     """The password of a protected workspace, for start, stop and delete."""
-
-    model_config = example({"password": "workspace-password"})
 
     password: Text | None = Field(default=None, examples=["workspace-password"])
 
 
-class ChangePassword(Body):
+class ChangePassword(
+    Body, json_schema_extra=example({"currentPassword": "old-password", "newPassword": "new-secure-password"})
+):
     """Exactly one of ``newPassword`` and ``removePassword: true``."""
-
-    model_config = example({"currentPassword": "old-password", "newPassword": "new-secure-password"})
 
     current_password: Text | None = Field(default=None, examples=["old-password"])
     new_password: Password | None = None
     remove_password: StrictBool | None = None
 
 
-class CloneProject(Body):
+class CloneProject(Body, json_schema_extra=example({"count": 5, "password": "optional-student-password"})):
     """The number of clones, and a password for all of them; without one they are open."""
-
-    model_config = example({"count": 5, "password": "optional-student-password"})
 
     count: Count
     password: Password | None = None
     nodes: Labels | None = Field(default=None, description="Labels of the machines; if left out, those of the source.")
 
 
-class ExtendProject(Body):
+class ExtendProject(Body, json_schema_extra=example({"minutes": 90})):
     """The extension in minutes from now; default: the timeout, or an hour without a timeout."""
-
-    model_config = example({"minutes": 90})
 
     minutes: Minutes | None = None
 
 
-class ChangeNotes(Body):
+class ChangeNotes(Body, json_schema_extra=example({"notes": "Updated instructions for this workspace."})):
     """Free text that replaces the present notes."""
-
-    model_config = example({"notes": "Updated instructions for this workspace."})
 
     notes: Notes
 
 
-class Rename(Body):
+class Rename(Body, json_schema_extra=example({"name": "New Project Name"})):
     """The new display name."""
-
-    model_config = example({"name": "New Project Name"})
 
     name: Title
 
 
-class ChangeGroup(Body):
+class ChangeGroup(Body, json_schema_extra=example({"group": "workshop-2026"})):
     """The new group; null for none."""
-
-    model_config = example({"group": "workshop-2026"})
 
     group: Group | None
 
@@ -267,10 +256,8 @@ class UpgradedProject(StartedProject):
     upgraded: Annotated[bool, eg(True, "False for a workspace that had its template's present image.")]
 
 
-class UpgradeProjects(Body):
+class UpgradeProjects(Body, json_schema_extra=example({"group": "spring-2027"})):
     """Either ``group`` or ``all``."""
-
-    model_config = example({"group": "spring-2027"})
 
     group: Group | None = None
     all: StrictBool = False

@@ -12,10 +12,8 @@ from .common import Body, Coded, Success, doc, eg, example
 from .fields import ID, Text
 
 
-class MakeCards(Body):
+class MakeCards(Body, json_schema_extra=example({"newPasswords": True})):
     """The seats to make cards for (default: all), and whether they get new passwords."""
-
-    model_config = example({"newPasswords": True})
 
     project_ids: list[Annotated[Text, Field(json_schema_extra={"pattern": ID})]] | None = Field(
         max_length=1000, default=None, examples=[["abc123def456"]]

@@ -11,10 +11,8 @@ from .common import Body, Coded, Done, Success, doc, eg, example
 from .fields import Text
 
 
-class SignIn(Body):
+class SignIn(Body, json_schema_extra=example({"token": "the-token-of-this-installation"})):
     """Exactly one of the two: the API's token for the operator, the workshop's password for its page."""
-
-    model_config = example({"token": "the-token-of-this-installation"})
 
     token: Text | None = None
     workshop_password: Text | None = Field(default=None, examples=["workshop-password"])

@@ -15,19 +15,15 @@ from .fields import ID, Text, Whole, checked, length, shown
 from .jobs import JobAnswer
 
 
-class Rehearse(Body):
+class Rehearse(Body, json_schema_extra=example({"seats": 20, "projectId": "abc123def456"})):
     """The number of seats and their base; default: as many as the workshop has, of the workspace they came from."""
-
-    model_config = example({"seats": 20, "projectId": "abc123def456"})
 
     seats: Whole | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
     project_id: Text | None = Field(default=None, examples=["abc123def456"], json_schema_extra={"pattern": ID})
 
 
-class ClaimSeat(Body):
+class ClaimSeat(Body, json_schema_extra=example({"name": "Max Mustermann", "email": "max@example.com"})):
     """The participant who claims a seat. The access code is required if the workshop has one."""
-
-    model_config = example({"name": "Max Mustermann", "email": "max@example.com"})
 
     name: Annotated[
         Text,
@@ -123,10 +119,8 @@ class LastRehearsal(Success):
     verdict: RehearsalVerdict | None
 
 
-class TearDown(Body):
+class TearDown(Body, json_schema_extra=example({"base": True})):
     """The objects to remove besides the collected seats."""
-
-    model_config = example({"base": True})
 
     collected: Literal["ignore"] | None = Field(
         default=None, description="ignore: what was not collected is lost.", examples=["ignore"]

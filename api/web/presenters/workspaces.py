@@ -96,16 +96,11 @@ def _actions(project: Project, *, movable: bool) -> list[str]:
     return ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", *possible, "delete"]
 
 
-def kind_name(kind: str, translator: Words) -> str:
-    """The name of a workspace's kind: the template's name, or a text for a repository."""
-    return translator("kind.git-clone") if kind == TEMPLATE_FROM_GIT else kind
-
-
 def create_form(config: Configuration, groups: Sequence[str], translator: Words) -> dict[str, Any]:
     """The choices for a new workspace on this installation, with their labels, and the usual limits."""
     kinds = [*config["templates"], *([TEMPLATE_FROM_GIT] if GIT_TEMPLATE in config["templates"] else [])]
     return {
-        "kinds": {kind: kind_name(kind, translator) for kind in kinds},
+        "kinds": {kind: translator.texts.get(f"kind.{kind}", kind) for kind in kinds},
         "modes": [str(mode) for mode in ProxyMode if config["enableProxy"] or not mode.proxy],
         "memory": {size: translator("limits.memory", memory=size[:-1]) for size in MEMORY_SIZES},
         "cpus": {count: translator.count("limits.cpus", int(count)) for count in CPU_COUNTS},
