@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from atelier_recorder.formats import new_parser, parse_request
+from atelier_recorder.formats import FORMATS
 from atelier_recorder.messages import Exchanged, SocketMessage, SocketOpened
 from atelier_recorder.records import call_record
 from atelier_recorder.sessions import Session
@@ -240,10 +240,10 @@ def test_odd_json_is_taken_for_what_it_is(api: str) -> None:
     more = ("type", "delta", "item", "response", "content_block", "message", "index", "error", "parts", "item_id")
     for name in (*names, *more):
         for value in ODD:
-            _is_a_request(parse_request(api, {name: value}, URL))
+            _is_a_request(FORMATS[api].parse_request({name: value}, URL))
             odd = [{name: value, "content": value, "role": value, "tool_calls": value}]
-            _is_a_request(parse_request(api, {name: odd}, URL))
-            answer = new_parser(api)
+            _is_a_request(FORMATS[api].parse_request({name: odd}, URL))
+            answer = FORMATS[api].Parser()
             kinds = ("message_start", "content_block_start", "content_block_delta", "response.output_item.added")
             for kind in (*kinds, "response.completed", "response.output_text.delta", "error"):
                 answer.feed({"type": kind, name: value})
@@ -256,8 +256,8 @@ def test_odd_json_is_taken_for_what_it_is(api: str) -> None:
 def test_a_type_that_is_no_text_is_no_type(api: str) -> None:
     for kind in ([], {}):
         items = [{"type": kind, "content": [{"type": kind}]}]
-        _is_a_request(parse_request(api, {"messages": items, "input": items, "contents": items}, URL))
-        answer = new_parser(api)
+        _is_a_request(FORMATS[api].parse_request({"messages": items, "input": items, "contents": items}, URL))
+        answer = FORMATS[api].Parser()
         answer.feed({"type": kind})
         answer.feed({"type": "content_block_start", "content_block": {"type": kind}})
         answer.feed({"type": "response.output_item.added", "item": {"type": kind}})
@@ -285,8 +285,7 @@ def _is_an_answer(result: dict[str, Any]) -> None:
 
 
 def test_requests_have_one_shape() -> None:
-    chat = parse_request(
-        "openai-chat",
+    chat = FORMATS["openai-chat"].parse_request(
         {
             "model": "gpt",
             "temperature": 0.5,
@@ -301,8 +300,7 @@ def test_requests_have_one_shape() -> None:
     assert chat["messages"][0] == {"role": "user", "content": "look\n[image_url]"}
     assert chat["messages"][1] == {"role": "tool", "content": "sunny", "tool_call_id": "call_1"}
     assert (chat["tools"], chat["parameters"]) == (["f"], {"temperature": 0.5})
-    claude = parse_request(
-        "anthropic-messages",
+    claude = FORMATS["anthropic-messages"].parse_request(
         {
             "model": "c",
             "system": [{"type": "text", "text": "be kind"}],

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from .body_buffer import decode
-from .formats import new_parser, parse_request
-from .formats.common import as_dict
+from .formats import FORMATS
+from .formats.common import StreamParser, as_dict
 from .messages import Exchanged
 from .plain_json import plain, read_json
 from .redact import redact, redact_json_text, redact_text, redact_url
@@ -33,7 +33,7 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
     body = _object(text)
     if call.any_host and _LOOKS.get(call.api, "") not in body and not (call.truncated and '"model"' in text):
         return None
-    parsed_request = parse_request(call.api, body, call.url) if body else None
+    parsed_request = FORMATS[call.api].parse_request(body, call.url) if body else None
     parsed_response, raw_response, whole_response = _response(call, limit)
     if not parsed_response["model"] and parsed_request is not None:
         parsed_response["model"] = parsed_request["model"]
@@ -66,7 +66,7 @@ def _response(call: Exchanged, limit: int) -> tuple[dict[str, Any], str | None, 
     """The answer, its text where it could not be read, and whether it is all there."""
     raw, whole = decode(call.response, call.response_encoding, limit)
     text = raw.decode("utf-8", "replace")
-    answer = new_parser(call.api)
+    answer: StreamParser = FORMATS[call.api].Parser()
     if "event-stream" in call.response_type or text.startswith(("data:", "event:", ":")):
         for event in json_events(text):
             answer.feed(event)

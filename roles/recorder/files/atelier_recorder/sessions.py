@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .formats import new_parser, parse_request
+from .formats import FORMATS
 from .formats.common import StreamParser, as_dict, as_text, message
 from .formats.openai_responses import ENDS, parse_item
 from .messages import SocketMessage, SocketOpened
@@ -93,11 +93,12 @@ class Session:
                 self._turn = None
 
     def _begin(self, request: dict[str, Any], at: int) -> _Turn:
-        parsed = parse_request(self._opened.api, self._settings | request, self._opened.url)
+        format = FORMATS[self._opened.api]
+        parsed = format.parse_request(self._settings | request, self._opened.url)
         for item in parsed["messages"]:
             self._remember(item)
         parsed["messages"] = list(self._items)
-        self._turn = _Turn(self._allocate(at), at, parsed, new_parser(self._opened.api))
+        self._turn = _Turn(self._allocate(at), at, parsed, format.Parser())
         return self._turn
 
     def _remember(self, item: dict[str, Any]) -> None:
