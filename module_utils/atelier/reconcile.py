@@ -15,7 +15,13 @@ from .common.egress_modes import Capability
 from .common.errors import AtelierError
 from .common.messages import Message
 from .common.models import CONTROLLER, Status, Workspace
-from .containers.container import container_of, discard_container, observed_status, remove_container
+from .containers.container import (
+    container_of,
+    discard_container,
+    is_made_again,
+    observed_status,
+    remove_container,
+)
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext
 from .containers.distribution import collect_garbage, has_garbage, withdraw
@@ -333,10 +339,14 @@ def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Dri
             if not abandoned and _has_open_job(context, Jobs(context.store).workspaces_with_open_jobs(), present):
                 return
             discard_container(context, present)
-            if not abandoned:
+            if abandoned:
+                return
+            if is_made_again(present):
+                context.store.update(present.id, status=Status.ERROR)
+            else:
                 context.store.delete(present.id)
 
-    told = "abandoned_workspace" if abandoned else ""
+    told = "abandoned_workspace" if abandoned or is_made_again(row) else ""
     return _drift("unfinished_workspace", row.name, remove, told=told, name=row.name)
 
 

@@ -39,12 +39,16 @@ _LOG_LENGTH = 4000
 def make_seat(context: NodeContext, workspace: Workspace, image: str, fill: Callable[[], None]) -> None:
     """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
-    Until then it is ``creating``, also if it existed before and its container is gone, so an interrupted attempt is
-    repeated. An IDE that does not answer raises IDE_NOT_READY; the row becomes ``error``, and the container is kept for
-    debugging. The same applies if ``fill`` fails after recording the error.
+    Until then it is ``creating``, also if it existed before and its container is gone (see ``is_made_again``), so an
+    interrupted attempt is repeated. An IDE that does not answer raises IDE_NOT_READY; the row becomes ``error``, and
+    the container is kept for debugging. The same applies if ``fill`` fails after recording the error.
     """
     name = context.site.container_name(workspace.id)
-    context.store.claim_running_slot(workspace.id, Status.CREATING, memory=context.engines.memory())
+    memory = context.engines.memory()
+    with context.store.transaction():
+        context.store.claim_running_slot(workspace.id, Status.CREATING, memory=memory)
+        if workspace.status is not Status.CREATING or is_made_again(workspace):
+            context.store.update(workspace.id, error=Message("container_gone"))
     discard_container(context, workspace)
     context.engine.create(seat_spec(context, workspace, image, name))
     start_seat(context, workspace, fill)
@@ -219,6 +223,12 @@ def health(address: str, route: SeatRoute = DIRECT) -> SeatResponse | None:
     with suppress(OSError):
         return route.ask(address, IDE_PORT, "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
     return None
+
+
+def is_made_again(workspace: Workspace) -> bool:
+    """Whether it is being created in place of a container that is gone. If that is interrupted, the workspace must not
+    be deleted: its claim, its checkpoints and what else it has would go, too."""
+    return workspace.status is Status.CREATING and workspace.error is not None
 
 
 def check_created(workspace: Workspace, field: str = "id") -> None:

@@ -13,7 +13,7 @@ from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
-from ..containers.container import check_created, container_of, discard_container, make_seat
+from ..containers.container import check_created, container_of, discard_container, is_made_again, make_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
@@ -231,7 +231,7 @@ def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: 
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
-    fresh = row.status is Status.CREATING and not order.ids
+    fresh = row.status is Status.CREATING and not order.ids and not is_made_again(row)
     # A generated password that was never shown is useless: set the requested one, or none.
     password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
     return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
