@@ -10,11 +10,11 @@ description:
   - Builds an image from a folder with BuildKit, and shows which step it is at. The caller decides whether it is needed.
   - Needs Docker's command line, from its version 23 on with the plugin buildx. Before that, as in Debian 12, BuildKit
     is in Docker itself.
+  - The build may mount the files that C(site.builds) names as secrets, by the ids C(pip_conf) and C(npmrc); none
+    becomes part of the image.
+  - If C(site.builds.images_from) names a registry, the image is pulled from there instead. Docker's own settings and
+    logins apply. If the registry does not give it, an image that is here stays, with a warning.
 options:
-  engine_url:
-    description: Where Docker listens, as in E(DOCKER_HOST).
-    type: str
-    required: true
   name:
     description: The image's name with its tag.
     type: str
@@ -35,42 +35,19 @@ options:
     description: The image's labels.
     type: dict
     default: {}
-  settings_files:
-    description: Files that the build may mount as secrets, by their ids. None of them becomes part of the image.
-    type: dict
-    default: {}
-  pull_from:
-    description:
-      - A registry that has the image, with the path before its name. It is pulled from there instead of being built.
-      - Docker's own settings and logins apply. If the registry does not give it, an image that is here stays, with a
-        warning.
-    type: str
-    default: ""
   unless_present:
     description: Leave an image of this name as it is, because its tag tells what it is made of.
     type: bool
     default: false
-  seconds:
-    description: How long a build may take.
-    type: float
-    default: 3600
-extends_documentation_fragment: [atelier.check]
+extends_documentation_fragment: [atelier.site, atelier.check]
 """
 
 EXAMPLES = r"""
 - name: Build the gateway's image
   image_build:
-    engine_url: unix:///var/run/docker.sock
     name: atelier/gateway:1
     path: /usr/src/gateway
     args: {BASE: "debian:trixie"}
-
-- name: Take it from the site's registry
-  image_build:
-    engine_url: unix:///var/run/docker.sock
-    name: atelier/gateway:1
-    path: /usr/src/gateway
-    pull_from: registry.example.org:5000
 """
 
 RETURN = r"""
@@ -83,7 +60,7 @@ name:
 
 from pathlib import Path
 
-from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, progress_reporter
+from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
@@ -92,19 +69,22 @@ from ansible.module_utils.atelier.engine.docker_errors import is_engine_away
 from ansible.module_utils.atelier.engine.models import ImageBuild
 from ansible.module_utils.atelier.engine.ready_made import pull_ready_made
 
+_SECONDS = 3600  # a slow machine compiles code-server, too
+
 
 @as_module(DOCUMENTATION)
 def main(module: AnsibleModule) -> Result:
-    given = module.params
-    engine = Engine(given["engine_url"])
+    given, site = module.params, parse_site(module.params["site"])
+    engine, builds = Engine(site.engine_url), site.builds
+    assert builds is not None  # noqa: S101 - the inventory's site has them
     before = engine.image(given["name"])
     if given["unless_present"] and before is not None:
         return {"changed": False, "name": given["name"]}
-    if given["pull_from"]:
+    if builds.images_from:
         if module.check_mode:
             return {"changed": before is None, "name": given["name"]}
         try:
-            pulled = pull_ready_made(engine, given["pull_from"], given["name"])
+            pulled = pull_ready_made(engine, builds.images_from, given["name"])
         except AtelierError as error:
             if before is None or is_engine_away(error):
                 raise
@@ -117,14 +97,14 @@ def main(module: AnsibleModule) -> Result:
         context=Path(given["path"]),
         dockerfile=Path(given["path"], given["dockerfile"]),
         labels=given["labels"],
-        secrets={id: Path(path) for id, path in given["settings_files"].items()},
-        seconds=given["seconds"],
+        secrets={"pip_conf": builds.pip_conf, "npmrc": builds.npmrc},
+        seconds=_SECONDS,
         args=given["args"],
     )
     report = progress_reporter()
     step = Message("step.image", name=build.tag)
     if not module.check_mode:
-        build_image(given["engine_url"], build, lambda _, done, total: report(step, done, total))
+        build_image(site.engine_url, build, lambda _, done, total: report(step, done, total))
     return {"changed": True, "name": build.tag}
 
 

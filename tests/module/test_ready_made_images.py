@@ -75,12 +75,11 @@ def _listens(port: int) -> bool:
 
 def _taken(folder: Path, registry: str, name: str, **more: Any) -> dict[str, Any]:
     """The module's answer in a playbook that pulls the image from the registry."""
-    order = {"engine_url": "unix:///var/run/docker.sock", "name": name, "path": str(folder), "pull_from": registry}
-    order |= more
+    order = {"name": name, "path": str(folder), **more}
     play = folder / "take.yml"
     play.write_text(json.dumps([{"hosts": "localhost", "tasks": [{"name": "Take it", "image_build": order}]}]))
     done = subprocess.run(
-        ["ansible-playbook", str(play)],
+        ["ansible-playbook", str(play), "-e", f"atelier_images_from={registry}"],
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ATELIER_RESULT": str(folder / "result.json")},
         capture_output=True,
         text=True,

@@ -58,7 +58,6 @@ def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool
             "atelier_engine_url": f"tcp://{server}",
             "atelier_image_prefix": "test",
             "atelier_state_dir": str(tmp_path),
-            "atelier_site": {"builds": {"pip_conf": "/nowhere", "npmrc": "/nowhere", "images_from": ""}},
             "atelier_service_image_name": "service",
             "atelier_service_image_context": str(tmp_path),
             "atelier_service_image_in_background": in_background,
