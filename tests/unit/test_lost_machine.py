@@ -34,6 +34,7 @@ from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workspaces import checkpoints, lost_machine
 from atelier.workspaces import move as moves
 from atelier.workspaces import reset as resets
+from atelier.workspaces import service as services
 from atelier.workspaces.checkpoints import (
     Checkpoint,
     checkpoints_among,
@@ -48,6 +49,7 @@ from atelier.workspaces.move import move
 from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from atelier.workspaces.reset import origin_of
 from atelier.workspaces.service import ensure
+from atelier.workspaces.side_by_side import Revived, revive
 from atelier.workspaces.views import list_workspaces
 from support import container, context, open_store, order, refused, site
 
@@ -506,6 +508,28 @@ def test_another_run_finishes_what_a_killed_one_began(installed: Installation, c
             begin_elsewhere(installed.context, **wanted)
     else:
         assert begin_elsewhere(installed.context, **wanted) == []
+
+
+@pytest.mark.parametrize("by", ["revive", "start"])
+def test_a_start_finishes_what_a_killed_run_began(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The API starts what should run a moment after the run was killed. Without its credential the seat cannot push."""
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    installed.killed = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        begin_elsewhere(installed.context, id=row.id, to="beta")
+    monkeypatch.setattr(services, "await_ide", lambda *_: None)
+    monkeypatch.setattr(type(installed.context), "cpus", lambda _: 1)
+    if by == "revive":
+        assert revive(installed.context, [row.id]) == [Revived(row.id, started=True)]
+    else:
+        assert ensure(installed.context, WorkspaceSpec(state=WorkspaceState.STARTED, id=row.id)).changed
+    assert installed.started == [("beta", "one")], "with all that a new container gets"
+    with pytest.raises(AtelierError, match="beta answers"):
+        begin_elsewhere(installed.context, id=row.id)
 
 
 def test_what_a_killed_run_began_on_a_machine_that_is_lost_too_begins_again(installed: Installation) -> None:

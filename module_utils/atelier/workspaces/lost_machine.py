@@ -121,14 +121,14 @@ class _Begun:
     checkpoint: str | None
 
 
-def _unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
+def unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
     """The unfinished changes by workspace id."""
     rows = store.rows("SELECT workspace_id, lost, origin, checkpoint FROM begun_elsewhere")
     return {row[0]: _Begun(*row[1:]) for row in rows}
 
 
 def _chosen(context: Context, group: str | None, node: str | None) -> Sequence[Workspace]:
-    begun = _unfinished(context.store)
+    begun = unfinished(context.store)
     rows = [row for row in context.store.all() if group in (None, row.group)]
     left = [row for row in rows if row.id in begun and node in (None, begun[row.id].lost)]
     rows = [row for row in rows if node in (None, row.node)]
@@ -165,15 +165,15 @@ def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, chec
 
 def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
     """Completes an interrupted run's work on a machine that answers."""
-    begun = _unfinished(context.store).get(row.id)
+    begun = unfinished(context.store).get(row.id)
     if begun is None:
         raise _answers(row.node)
     if not check_mode:
         with context.locks.workspace(row.id, context.lock_wait):
             # Another run may have done it meanwhile.
-            if row.id in _unfinished(context.store):
+            if row.id in unfinished(context.store):
                 row = context.store.get(id=row.id)
-                _finish(context.at(row), row, begun)
+                finish(context.at(row), row, begun)
     return _outcome(row, context.at(row), begun)
 
 
@@ -205,11 +205,11 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
         if error.code is not Code.REGISTRY_ERROR:
             discard_container(there, row)
         raise
-    _finish(there, store.get(id=row.id), begun)
+    finish(there, store.get(id=row.id), begun)
     return begun
 
 
-def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
+def finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
     """The steps that remain once the row names the container's machine."""
     container = container_of(there, row)
     never_ran = container is not None and container.status == "created"

@@ -37,6 +37,7 @@ from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
 from .checkpoints import remove_checkpoints
 from .kept_containers import previous_container, remove_replaced, restore_previous_container
+from .lost_machine import finish, unfinished
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -49,6 +50,9 @@ from .plan import (
     template_of,
 )
 from .views import UNKNOWN, Change, current_view, observed_view, view
+
+# After these errors the workspace's row says why it failed.
+_MARKED = (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED)
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
             here = context.at(workspace)
             _build(here, desired, workspace)
         except AtelierError as error:
-            if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
+            if error.code not in _MARKED:
                 # If the engine is gone this fails, too; the next run then continues with the row.
                 with suppress(AtelierError):
                     remove(context.at(workspace), workspace)
@@ -265,13 +269,19 @@ def _give_repository(context: NodeContext, workspace: Workspace) -> None:
 
 
 def bring_up(context: NodeContext, workspace: Workspace) -> None:
-    """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
-    CONCURRENT_LIMIT_REACHED, NO_ROOM, IDE_NOT_READY and what the engine raises."""
+    """Starts the container that the workspace has and awaits its IDE. If a killed run began it on another machine, this
+    also finishes that. The caller holds the workspace's lock. Raises CONCURRENT_LIMIT_REACHED, NO_ROOM, IDE_NOT_READY
+    and what the engine raises."""
     name = context.site.container_name(workspace.id)
     container = context.engine.inspect(name)
+    begun = unfinished(context.store).get(workspace.id)
     context.store.claim_running_slot(workspace.id, memory=context.engines.memory())
     try:
-        if container is not None and container.status == "paused":
+        if begun:
+            if container is not None and container.status != "created":
+                context.engine.stop(name)
+            finish(context, context.store.get(id=workspace.id), begun)
+        elif container is not None and container.status == "paused":
             context.engine.unpause(name)
         else:
             # For a container in a crash loop: Docker waits longer after each exit, and reports a start in between as
@@ -280,8 +290,9 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
             # Write the database's password: an interruption or a person may have left another one in the volume.
             put_ide_config(context, workspace)
             context.engine.start(name)
-    except AtelierError:
-        context.store.update(workspace.id, status=Status.STOPPED)
+    except AtelierError as error:
+        if error.code not in _MARKED:
+            context.store.update(workspace.id, status=Status.STOPPED)
         raise
     await_ide(context, workspace)
 
