@@ -57,16 +57,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.common.errors import invalid
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
-from ansible.module_utils.atelier.gateway.aliases import (
-    Alias,
-    check_alias_password,
-    check_port,
-    check_subdomain,
-    check_user,
-    drop_alias,
-    find_alias,
-    put_alias,
-)
+from ansible.module_utils.atelier.gateway import aliases
 
 
 @with_context(
@@ -77,15 +68,15 @@ from ansible.module_utils.atelier.gateway.aliases import (
 )
 def main(module: AnsibleModule, context: Context) -> Result:
     given = module.params
-    subdomain = check_subdomain(given["subdomain"])
+    subdomain = aliases.check_subdomain(given["subdomain"])
     row = context.store.get(id=given["id"], name=given["name"])
     if given["state"] == "absent":
-        changed = drop_alias(context.store, row.id, subdomain)
+        changed = aliases.drop_alias(context.store, row.id, subdomain)
     else:
-        user = check_user(given["user"]) if given["user"] is not None else None
+        user = aliases.check_user(given["user"]) if given["user"] is not None else None
         password_hash = _hash(context, subdomain, given) if user else None
-        alias = Alias(subdomain, row.id, check_port(given["port"]), user, password_hash)
-        changed = put_alias(context.store, alias)
+        alias = aliases.Alias(subdomain, row.id, aliases.check_port(given["port"]), user, password_hash)
+        changed = aliases.put_alias(context.store, alias)
     context.sync_aliases()
     return {"changed": changed, "url": context.site.workspace_url(subdomain)}
 
@@ -96,8 +87,8 @@ def _hash(context: Context, subdomain: str, given: dict[str, Any]) -> str:
         return str(given["password_hash"])
     if given["password"] is None:
         raise invalid("input.requires", "password", given="user", other="password")
-    password = check_alias_password(given["password"])
-    present = find_alias(context.store, subdomain)
+    password = aliases.check_alias_password(given["password"])
+    present = aliases.find_alias(context.store, subdomain)
     if present and present.password_hash and verify_password(present.password_hash, password):
         return present.password_hash
     return hash_password(password)
