@@ -12,8 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from atelier.common.models import Limits, Network, ProxyMode, Quotas
-from atelier.database.rows import Reservation
+from atelier.common.models import Network, ProxyMode, Quotas, Workspace
 from atelier.database.workspace_store import WorkspaceStore, new_id
 
 from .api import measure_api, measure_wake_alone
@@ -118,7 +117,7 @@ def _store(report: Report) -> None:
     quotas = Quotas(10 * ROWS, 10 * ROWS, True, 8, 16384)
     networks = {ProxyMode.NONE: Network("bench", IPv4Network("172.28.0.0/16"))}
     with tempfile.TemporaryDirectory() as folder, WorkspaceStore(Path(folder), networks, quotas) as store:
-        source = store.reserve([Reservation("base", "empty", Limits(), ProxyMode.NONE)])[0]
+        source = store.reserve([Workspace(new_id(), "base", "empty")])[0]
         reserving = [
             _milliseconds(lambda: store.reserve_clones(source, new_id(), [None] * CROWD, "default"))
             for _ in range(ROWS // CROWD)

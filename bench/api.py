@@ -18,9 +18,8 @@ from pathlib import Path
 
 import httpx
 import psutil
-from atelier.common.models import Limits, Network, ProxyMode, Quotas, Status
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.common.models import Network, ProxyMode, Quotas, Status, Workspace
+from atelier.database.workspace_store import WorkspaceStore, new_id
 
 from tests.declared import inventory_values, write_settings
 
@@ -316,8 +315,8 @@ def _store(state: Path) -> WorkspaceStore:
     return WorkspaceStore(state, networks, Quotas(10_000, 10_000, True, 8, 16384))
 
 
-def _row(name: str, group: str | None = None) -> Reservation:
-    return Reservation(name, "empty", Limits(), ProxyMode.NONE, group)
+def _row(name: str, group: str | None = None) -> Workspace:
+    return Workspace(new_id(), name, "empty", group=group)
 
 
 def ask(client: httpx.Client, path: str, times: int) -> list[float]:

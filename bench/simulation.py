@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from atelier.common.locks import Locks
-from atelier.common.models import Limits, Network, Node, ProxyMode, Quotas, Site, Status
+from atelier.common.models import Network, Node, ProxyMode, Quotas, Site, Status, Workspace
 from atelier.containers.container_names import with_names
 from atelier.containers.context import open_context
 from atelier.database.placement import Machine
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, new_id
 from atelier.reconcile import find_drift
 
 from api.monitoring.docker_events import Watcher
@@ -69,7 +68,7 @@ def _site(state: Path) -> Site:
     machines = _machines(site)
     plan: dict[str, list[tuple[str, str]]] = {name: [] for name in site.node_names}
     with _open(site) as store:
-        orders = [Reservation(f"Workshop {number}", "empty", Limits(), ProxyMode.NONE) for number in range(_ROWS)]
+        orders = [Workspace(new_id(), f"Workshop {number}", "empty") for number in range(_ROWS)]
         rows = store.reserve(orders, machines)
         with store.transaction():
             for row in rows:

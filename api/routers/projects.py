@@ -12,7 +12,6 @@ from atelier.common.messages import Message
 from atelier.common.models import Limits, Status, Workspace
 from atelier.common.passwords import hash_password, verify_password
 from atelier.common.validation import check_limits, check_proxy_mode
-from atelier.database.rows import Reservation
 from atelier.database.workspace_store import new_id
 from atelier.egress.clients import write_client_map
 from fastapi import APIRouter, Header, HTTPException, Request, Response
@@ -102,7 +101,7 @@ async def create_project(
     """Creates a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
     the job's address in ``Location``."""
     id, usual = new_id(), Limits()
-    order = Reservation(
+    order = Workspace(
         id=id,
         name=body.project_name,
         template=body.template,

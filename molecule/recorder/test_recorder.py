@@ -16,8 +16,7 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from atelier.common.models import Limits, Network, ProxyMode, Quotas
-from atelier.database.rows import Reservation
+from atelier.common.models import Network, ProxyMode, Quotas, Workspace
 from atelier.database.workspace_store import WorkspaceStore
 from conftest import playbook
 from docker.models.containers import Container
@@ -398,7 +397,7 @@ def test_recording_leads_to_a_whitelist_and_a_document(
     known = {"none": site["networks"]["none"], "logging": VARS["recorder_network"] | {"name": "unused"}}
     networks = {ProxyMode(mode): Network(entry["name"], IPv4Network(entry["subnet"])) for mode, entry in known.items()}
     with WorkspaceStore(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as store:
-        order = Reservation("recorded-base", "empty", Limits(), ProxyMode.LOGGING, id=SEAT)
+        order = Workspace(SEAT, "recorded-base", "empty", proxy_mode=ProxyMode.LOGGING)
         (workspace,) = store.reserve([order])
     seat.call("/file", host="files.example")
     eventually(lambda: recordings.domains().get("files.example"), "domain")

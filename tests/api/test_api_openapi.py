@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from atelier.ansible_module import parse_site
-from atelier.common.models import Limits, ProxyMode, Status
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.common.models import Status, Workspace
+from atelier.database.workspace_store import WorkspaceStore, new_id
 
 from tests.api.running import Api
 from tests.waiting import eventually
@@ -131,7 +130,7 @@ def without_docker(tmp_path: Path) -> Iterator[Api]:
     api = Api(instance, engine_url=f"unix://{tmp_path / 'docker.sock'}")
     site = parse_site(instance.site())
     with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
-        orders = [Reservation(name, "empty", Limits(), ProxyMode.NONE) for name in ("first", "second")]
+        orders = [Workspace(new_id(), name, "empty") for name in ("first", "second")]
         for row in store.reserve(orders):
             store.update(row.id, status=Status.STOPPED)
     api.start(wait=False)

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import schemathesis
 from atelier.ansible_module import parse_site
-from atelier.common.models import Limits, ProxyMode, Status
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.common.models import ProxyMode, Status, Workspace
+from atelier.database.workspace_store import WorkspaceStore, new_id
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
@@ -227,7 +226,7 @@ def state(own: Callable[..., Api], light: str) -> State:
     site = parse_site(api.instance.site())
     with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         for name, mode in (("recorded", ProxyMode.LOGGING), ("proxied", ProxyMode.SECURITY)):
-            (made,) = store.reserve([Reservation(name, "empty", Limits(), ProxyMode.NONE)])
+            (made,) = store.reserve([Workspace(new_id(), name, "empty")])
             store.update(made.id, status=Status.STOPPED)
             with store.transaction() as db:
                 db.execute("UPDATE workspaces SET proxy_mode = ? WHERE id = ?", (mode, made.id))

@@ -16,10 +16,9 @@ from typing import Any
 import httpx
 import pytest
 from atelier.ansible_module import parse_site
-from atelier.common.models import Status
+from atelier.common.models import Status, Workspace
 from atelier.common.validation import check_limits
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore, now
+from atelier.database.workspace_store import WorkspaceStore, new_id, now
 
 from tests.api.running import PATIENCE, TOKEN, Api, is_error
 from tests.module.installation import is_healthy, login, opens, session_cookie
@@ -37,8 +36,9 @@ def add_seats(api: Api, count: int) -> list[str]:
     """Ids of that many running rows, "Workshop 1" and so on, cloned from a base; without containers."""
     site = parse_site(api.instance.site())
     with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
-        limits = check_limits("2g", "2", site.quotas)
-        (base,) = store.reserve([Reservation("Workshop", "empty", limits, next(iter(site.networks)), "workshop")])
+        limits, mode = check_limits("2g", "2", site.quotas), next(iter(site.networks))
+        order = Workspace(new_id(), "Workshop", "empty", group="workshop", proxy_mode=mode, limits=limits)
+        (base,) = store.reserve([order])
         seats = store.reserve_clones(base, None, [None] * count, "default")
         for seat in (base, *seats):
             store.update(seat.id, status=Status.RUNNING)

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
-from atelier.common.models import CONTROLLER, Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
+from atelier.common.models import CONTROLLER, Network, ProxyMode, Quotas, Site, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT, SeatRoute
 from atelier.database.placement import Machine, checked_labels
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, new_id
 from atelier.engine.models import Container
 
 NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
@@ -36,8 +35,8 @@ def site(state_dir: Path, *, port: int = 80, protocol: str = "http", memory_mb: 
     return Site("test", state_dir, "unix:///nowhere", "test", "localhost", port, protocol, NETWORKS, ceilings)
 
 
-def order(name: str, **values: object) -> Reservation:
-    return Reservation(name, "empty", Limits(), ProxyMode.NONE, **values)  # type: ignore[arg-type]
+def order(name: str, **values: object) -> Workspace:
+    return Workspace(**{"id": new_id(), "name": name, "template": "empty", **values})  # type: ignore[arg-type]
 
 
 def row(**values: object) -> Workspace:

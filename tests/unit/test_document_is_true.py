@@ -153,8 +153,8 @@ def _fill(folder: Path, store: WorkspaceStore) -> dict[str, str]:
     seats = store.reserve_clones(base, None, [None] * 3, "default")
     recorded, guarded = store.reserve(
         [
-            replace(order("recorded", git_url="https://example.org/x.git"), proxy_mode=ProxyMode.LOGGING),
-            replace(order("guarded"), proxy_mode=ProxyMode.SECURITY),
+            order("recorded", git_url="https://example.org/x.git", proxy_mode=ProxyMode.LOGGING),
+            order("guarded", proxy_mode=ProxyMode.SECURITY),
         ]
     )
     for row in (base, *seats, recorded, guarded):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from atelier.common.locks import Locks
-from atelier.common.models import Limits, Network, ProxyMode
+from atelier.common.models import Network, ProxyMode, Workspace
 from atelier.containers.proxy_environment import proxy_environment
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, new_id
 from atelier.egress.clients import clients_file, write_client_map
 from support import ROOMY, site
 
@@ -42,7 +41,7 @@ def test_the_proxies_know_who_is_behind_an_address(tmp_path: Path) -> None:
     proxied = replace(site(tmp_path), networks=NETWORKS)
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         for name, mode, group in (("a", "none", None), ("b", "security", "school"), ("c", "logging", None)):
-            store.reserve([Reservation(name, "empty", Limits(), ProxyMode(mode), group=group)])
+            store.reserve([Workspace(new_id(), name, "empty", proxy_mode=ProxyMode(mode), group=group)])
         write_client_map(proxied, store, Locks(tmp_path))
         told = json.loads(clients_file(tmp_path).read_text())
         rows = {row.name: row for row in store.all()}

@@ -20,11 +20,10 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message
-from atelier.common.models import CONTROLLER, GIB, Limits, Network, Node, ProxyMode, Site
+from atelier.common.models import CONTROLLER, GIB, Network, Node, ProxyMode, Site, Workspace
 from atelier.containers.node_lists import NodeLists, has_node_lists, ready_proxy
 from atelier.database.placement import Machine
-from atelier.database.rows import Reservation
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, new_id
 from atelier.egress.squid_config import Configuration
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import File
@@ -140,7 +139,7 @@ def test_a_node_gets_what_it_lacks_and_nothing_else(lists: NodeLists, tmp_path: 
     assert not lists.bring("alpha", node)
     assert not node.written
     # A new workspace concerns one file only.
-    order = Reservation("seat", "empty", Limits(), ProxyMode.SECURITY, group="school")
+    order = Workspace(new_id(), "seat", "empty", proxy_mode=ProxyMode.SECURITY, group="school")
     (row,) = lists.store.reserve([order], [Machine("alpha", 8 * GIB)])
     assert row.node == "alpha", "a proxied workspace is placed like any other"
     (tmp_path / "squid" / "groups.json").write_text('{"school": [".example.com"]}')
@@ -199,7 +198,7 @@ def test_a_workspace_with_a_proxy_waits_for_its_nodes_lists(lists: NodeLists) ->
         site=lists.site, store=lists.store, locks=lists.locks, ready_timeout=0.5, node="alpha", engine=node
     )
     (open_one, proxied) = lists.store.reserve(
-        [Reservation(mode, "empty", Limits(), ProxyMode(mode)) for mode in ("none", "security")]
+        [Workspace(new_id(), mode, "empty", proxy_mode=ProxyMode(mode)) for mode in ("none", "security")]
     )
     ready_proxy(here, open_one)
     assert not node.confirmed

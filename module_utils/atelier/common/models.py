@@ -227,7 +227,8 @@ class Limits:
 
 
 class Workspace(NamedTuple):
-    """A database row: the desired and the observed state of a workspace.
+    """A database row: the desired and the observed state of a workspace. Address, machine and times of one that is to
+    be reserved are open: the database decides on them.
 
     A named tuple, because lists create thousands of them, and a frozen dataclass takes ten times as long.
     """
@@ -235,14 +236,14 @@ class Workspace(NamedTuple):
     id: str
     name: str
     template: str
-    address: str
+    address: str = ""
     # The machine that its container is on.
-    node: str
+    node: str = CONTROLLER
     # The labels that its machine must have, as ``name=value`` with commas between; empty for any machine.
-    node_labels: str
-    created_at: str
-    last_activity: str
-    owner: str
+    node_labels: str = ""
+    created_at: str = ""
+    last_activity: str = ""
+    owner: str = "default"
     group: str | None = None
     notes: str = ""
     password_hash: str | None = None

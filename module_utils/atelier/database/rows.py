@@ -1,4 +1,4 @@
-"""The database's rows: workspaces, reservations, clone requests."""
+"""The database's rows: workspaces and clone orders."""
 
 from __future__ import annotations
 
@@ -23,26 +23,6 @@ _limits = lru_cache(Limits)
 
 
 @dataclass(frozen=True)
-class Reservation:
-    """The values of a new row; the database assigns id, address and times."""
-
-    name: str
-    template: str
-    limits: Limits
-    proxy_mode: ProxyMode
-    group: str | None = None
-    notes: str = ""
-    password_hash: str | None = None
-    cloned_from: str | None = None
-    git_url: str | None = None
-    repository: str | None = None
-    owner: str = "default"
-    node_labels: str = ""
-    id: str | None = None
-    batch: str | None = None
-
-
-@dataclass(frozen=True)
 class Batch:
     """A clone order, kept until its result was returned, so that a killed run can be completed."""
 
@@ -52,24 +32,24 @@ class Batch:
 
 
 def clone_order(
-    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None, id: str | None = None
-) -> Reservation:
-    """The reservation for a clone. It inherits the source's limits, group, egress, git address, repository and machine
+    source: Workspace, name: str, password_hash: str | None, *, id: str, owner: str, batch: str | None
+) -> Workspace:
+    """The order for a clone. It inherits the source's limits, group, egress, git address, repository and machine
     labels; no password or notes."""
-    return Reservation(
+    return Workspace(
+        id=id,
         name=name,
         template=source.template,
-        limits=source.limits,
-        proxy_mode=source.proxy_mode,
+        node_labels=source.node_labels,
+        owner=owner,
         group=source.group,
         password_hash=password_hash,
         cloned_from=source.id,
         git_url=source.git_url,
         repository=source.repository,
-        owner=owner,
-        node_labels=source.node_labels,
-        id=id,
         batch=batch,
+        proxy_mode=source.proxy_mode,
+        limits=source.limits,
     )
 
 

@@ -25,7 +25,7 @@ from ..common.timestamps import timestamp
 from ..common.validation import TITLE_LENGTH
 from .migrations import migrate, opened_alone, unusable
 from .placement import Machine, check_fits, check_quota, free_addresses, place_on, take_addresses, with_labels
-from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
+from .rows import COLUMNS, MUTABLE, Batch, clone_order, workspace_from
 
 _BUSY_SECONDS = 30
 # Messages are stored as JSON in any column.
@@ -107,7 +107,7 @@ class WorkspaceStore:
     # --- Reserving --------------------------------------------------------------------------------------------------
 
     def reserve(
-        self, orders: Sequence[Reservation], machines: Sequence[Machine] | None = None, *, dry_run: bool = False
+        self, orders: Sequence[Workspace], machines: Sequence[Machine] | None = None, *, dry_run: bool = False
     ) -> list[Workspace]:
         """Makes one row of status ``creating`` for each order, all or none; with ``dry_run``, only tries.
 
@@ -330,7 +330,7 @@ class WorkspaceStore:
 
     # --- Inside -----------------------------------------------------------------------------------------------------
 
-    def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[Workspace]:
+    def _insert(self, orders: Sequence[Workspace], machines: Sequence[Machine] | None) -> list[Workspace]:
         for owner, wanted in Counter(order.owner for order in orders).items():
             owned, running = self._usage(owner)
             check_quota(self._quotas, "max_workspaces_per_user", owned, wanted)
@@ -339,8 +339,7 @@ class WorkspaceStore:
         nodes = self._place(orders, machines)
         moment = now()
         workspaces = [
-            Workspace(
-                **vars(order) | {"id": order.id or new_id()},
+            order._replace(
                 address=address,
                 node=node,
                 created_at=moment,
@@ -370,7 +369,7 @@ class WorkspaceStore:
         )
         return owned, running
 
-    def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[str]:
+    def _place(self, orders: Sequence[Workspace], machines: Sequence[Machine] | None) -> list[str]:
         if machines is None or not orders:
             return [CONTROLLER] * len(orders)
         # All orders of a request have the same labels.
@@ -405,7 +404,7 @@ class WorkspaceStore:
             left = memory[row.node] - self.promised(workspace_id).get(row.node, 0)
             check_fits(row.name, row.limits.memory_bytes, row.node, left)
 
-    def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
+    def _reserve_addresses(self, orders: Sequence[Workspace]) -> list[str]:
         used = self._used_addresses()
         taken: dict[ProxyMode, Iterator[str]] = {}
         for mode, count in Counter(order.proxy_mode for order in orders).items():

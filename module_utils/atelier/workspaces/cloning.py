@@ -188,10 +188,9 @@ def _seats(
     rows_by_name = {name: context.store.find(name=name) for name in order.names}
     seats_by_name = {name: _named(context, order, source, row) for name, row in rows_by_name.items() if row}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
+    inherited = source._replace(group=order.group or source.group)
     orders = [
-        clone_order(
-            source._replace(group=order.group or source.group), name, password_hash, owner=order.owner, batch=run_id
-        )
+        clone_order(inherited, name, password_hash, id=new_id(), owner=order.owner, batch=run_id)
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
     reserved = context.store.reserve(orders, context.engines.machines(), dry_run=dry_run)

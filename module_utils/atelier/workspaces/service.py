@@ -30,7 +30,6 @@ from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, to_stay_stopped
 from ..database.lasting_errors import stopped
-from ..database.rows import Reservation
 from ..database.workspace_store import new_id
 from ..engine.models import Container
 from ..recordings.folders import recorded_anywhere
@@ -195,7 +194,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
     # Locked before the row exists, so that no other run finds a "creating" row without a lock.
     id = new_id()
     with context.locks.workspace(id, context.lock_wait):
-        (workspace,) = context.store.reserve([_reservation(context, desired, id)], context.engines.machines())
+        (workspace,) = context.store.reserve([_order(context, desired, id)], context.engines.machines())
         try:
             here = context.at(workspace)
             _build(here, desired, workspace)
@@ -210,9 +209,9 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
     return context.store.get(id=workspace.id)
 
 
-def _reservation(context: Context, desired: WorkspaceSpec, id: str) -> Reservation:
+def _order(context: Context, desired: WorkspaceSpec, id: str) -> Workspace:
     limits = limits_of(desired, None)
-    return Reservation(
+    return Workspace(
         id=id,
         name=check_name(desired.name or ""),
         template=template_of(desired, None),
@@ -368,7 +367,7 @@ def _dry_run(
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
-        (workspace,) = context.store.reserve([_reservation(context, desired, new_id())], dry_run=True)
+        (workspace,) = context.store.reserve([_order(context, desired, new_id())], dry_run=True)
     # Refuse early what the database would refuse.
     if details := details_of(desired, workspace):
         context.store.update(workspace.id, True, **details)
