@@ -129,10 +129,8 @@ TEXTS = {
     "name_taken.remedy": "Choose another, or delete the workspace that has it.",
     "name_of_another": "The name {name!r} is already in use by a workspace that is not a clone of {source!r}.",
     "name_of_another.remedy": "Choose another name, or delete that workspace.",
-    "no_such_id": "There is no workspace with the id {value!r}.",
-    "no_such_id.remedy": "List the workspaces with the workspace_info module.",
-    "no_such_name": "There is no workspace with the name {value!r}.",
-    "no_such_name.remedy": "List the workspaces with the workspace_info module.",
+    "no_such_workspace": "There is no workspace {value!r}.",
+    "no_such_workspace.remedy": "List the workspaces with the workspace_info module.",
     "clone_being_made": "The clone {name!r} is being created, or its creation was interrupted.",
     "clone_being_made.remedy": "Wait, or repeat the clone to complete it.",
     "clone_without_container": "The container of the clone {name!r} was removed, and its template is not the image it"
@@ -630,12 +628,9 @@ TEXTS = {
     "input.document.remedy": "Use one of: {known}.",
     "input.too_long": "The {field} has {count} characters.",
     "input.too_long.remedy": "Use at most {most}.",
-    "input.repository": "The {field} {value!r} is not a repository's name.",
+    "input.repository": "The {field} {value!r} is not a repository's name, or is reserved on the git server.",
     "input.repository.remedy": "Use 1 to {most} letters, digits, hyphens, underscores and single dots, and none of the"
     " ends {ends}.",
-    "input.repository_reserved": "The {field} {value!r} is reserved on the git server.",
-    "input.repository_reserved.remedy": "Use 1 to {most} letters, digits, hyphens, underscores and single dots, and"
-    " none of the ends {ends}.",
     "input.branch": "The {field} {value!r} is not a branch's name.",
     "input.branch.remedy": "Use 1 to {most} letters, digits, hyphens, underscores, and slashes inside.",
     "git_url.credentials": "The address holds a user or a password.",
@@ -675,10 +670,8 @@ TEXTS = {
     "input.duplicate_name.remedy": "Give each seat its own.",
     "input.password_of_nobody": "The passwords contain seats that were not requested: {names}.",
     "input.password_of_nobody.remedy": "Give passwords for seats in names; for all seats at once use password.",
-    "input.owner": "The {field} {value!r} is not an account's name.",
-    "input.owner_kept": "The {field} {value!r} is kept for Atelier itself and its seats.",
-    "input.owner_reserved": "The {field} {value!r} is reserved by Forgejo.",
-    "input.owner_use": "Use 1 to {most} letters and digits, with single hyphens, dots and underscores inside, such"
+    "input.owner": "The {field} {value!r} is not an account's name, or is reserved by Forgejo or Atelier.",
+    "input.owner.remedy": "Use 1 to {most} letters and digits, with single hyphens, dots and underscores inside, such"
     " as developer (GIT_ADMIN_USER).",
     "domain_below": "The domain {entry} cannot be removed: it is below {above}, which is allowed.",
     "domain_below.remedy": "Remove {above}, and add the subdomains to keep.",

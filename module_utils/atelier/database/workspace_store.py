@@ -99,7 +99,7 @@ class WorkspaceStore:
         """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` (by default id or name) as the one at fault."""
         workspace = self.find(id=id, name=name)
         if workspace is None:
-            gone = Message("no_such_id" if id else "no_such_name", value=id or name)
+            gone = Message("no_such_workspace", value=id or name)
             field = field or ("id" if id else "name")
             raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field=field, value=id or name)
         return workspace

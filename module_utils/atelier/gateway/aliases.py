@@ -98,7 +98,7 @@ def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool
                 place = (alias.workspace_id, alias.port)
                 db.execute("DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", place)
         except sqlite3.IntegrityError as error:
-            gone = Message("no_such_id", value=alias.workspace_id)
+            gone = Message("no_such_workspace", value=alias.workspace_id)
             raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field="workspace_id") from error
     return True
 

@@ -59,7 +59,7 @@ def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
                 (workspace_id, port, now()),
             )
         except sqlite3.IntegrityError as error:
-            gone = Message("no_such_id", value=workspace_id)
+            gone = Message("no_such_workspace", value=workspace_id)
             raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field="workspace_id", value=workspace_id) from error
         return cursor.rowcount == 1
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..common.errors import AtelierError, Code, invalid
-from ..common.messages import Message
+from ..common.errors import invalid
 
 # Forgejo's own numbers and words: CreateRepoOption's binding, and models/repo's reserved names and patterns.
 LONGEST_NAME = 100
@@ -41,28 +40,20 @@ def check_repository_name(name: str, field: str = "name") -> str:
 
     Raises VALIDATION_ERROR.
     """
-    if not 1 <= len(name) <= LONGEST_NAME or not _REPOSITORY.fullmatch(name):
-        fault = "input.repository"
-    elif name.lower() in _RESERVED or name.lower().endswith(_RESERVED_ENDS) or ".." in name:
-        fault = "input.repository_reserved"
-    else:
-        return name
-    raise invalid(fault, field, value=name[:110], most=LONGEST_NAME, ends=", ".join(_RESERVED_ENDS))
+    lower = name.lower()
+    reserved = lower in _RESERVED or lower.endswith(_RESERVED_ENDS) or ".." in name
+    if reserved or not 1 <= len(name) <= LONGEST_NAME or not _REPOSITORY.fullmatch(name):
+        raise invalid("input.repository", field, value=name[:110], most=LONGEST_NAME, ends=", ".join(_RESERVED_ENDS))
+    return name
 
 
 def check_owner(name: str) -> str:
     """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
-    if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
-        id = "input.owner"
-    elif name.lower() == SERVICE_ACCOUNT or name.lower().startswith("seat-"):
-        id = "input.owner_kept"
-    elif name.lower() in _RESERVED_USERS:
-        id = "input.owner_reserved"
-    else:
-        return name
-    field, value, use = "atelier_git_admin_user", name[:50], Message("input.owner_use", most=_LONGEST_USER)
-    fault = Message(id, field=field, value=value)
-    raise AtelierError(Code.VALIDATION_ERROR, fault, field=field, value=value, remedy=use)
+    lower = name.lower()
+    reserved = lower in _RESERVED_USERS or lower == SERVICE_ACCOUNT or lower.startswith("seat-")
+    if reserved or not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
+        raise invalid("input.owner", "atelier_git_admin_user", value=name[:50], most=_LONGEST_USER)
+    return name
 
 
 def check_branch(branch: str, field: str = "branch") -> str:
