@@ -68,7 +68,7 @@ def _on_offer(template: str) -> str:
     if template == TEMPLATE_FROM_GIT and GIT_TEMPLATE in known:
         return template
     if template not in known:
-        raise ValueError(Message("input.template", value=template[:60], known=", ".join(known)))
+        raise ValueError(Message("input.one_of", value=template[:60], known=", ".join(known)))
     return template
 
 
@@ -90,7 +90,7 @@ def _one_of(*known: str) -> AfterValidator:
 
 def _mode(value: object) -> ProxyMode:
     if not isinstance(value, str) or value not in {str(mode) for mode in ProxyMode}:
-        raise ValueError(Message("input.mode", known=", ".join(ProxyMode)))
+        raise ValueError(Message("input.choice", expected=", ".join(ProxyMode)))
     return ProxyMode(value)
 
 

@@ -146,7 +146,7 @@ def plan_workspace(
 def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     """Everything that can be refused before anything is looked up."""
     if desired.id is None and desired.name is None:
-        raise invalid("input.name_or_id", "name")
+        raise invalid("input.exactly_one", "name", names="name, id")
     for name, check in _CHECKS.items():
         if (value := getattr(desired, name)) is not None:
             check(value)
