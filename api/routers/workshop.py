@@ -11,6 +11,7 @@ from typing import Literal
 from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from atelier.common.passwords import generate_password, hash_password
+from atelier.containers.container import check_created
 from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Depends, Request, Response
@@ -37,7 +38,6 @@ from ..schemas.workshop import (
 )
 from ..services.jobs import run_job, start_job
 from ..services.passwords import new_password
-from ..services.projects import check_created
 from ..services.services import Services
 from ..services.visits import wake_claimed
 from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
@@ -175,7 +175,7 @@ async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: 
     if not caller.operator and row not in services.read_claims.members():
         # Its clones would be open to everybody who knows their addresses.
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
-    check_created(row)
+    check_created(row, "projectId")
     services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job, _ = await start_job(services, caller, "rehearse", [row.id], variables)

@@ -9,6 +9,7 @@ from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
 from atelier.common.timestamps import timestamp
+from atelier.containers.container import check_created
 from atelier.database.job_store import Job
 from atelier.workshop.idle_policy import extend
 
@@ -44,7 +45,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
 
 async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
     """Raises WORKSPACE_BUSY for one that is being created."""
-    check_created(row)
+    check_created(row, "projectId")
     warnings = checkpoint_warnings(await run_job(services, caller, "checkpoint", [row.id]))
     listed = await containers.checkpoints(services, row)
     answer: CheckpointTaken = {
@@ -58,7 +59,7 @@ async def checkpoint_workspace(services: Services, caller: Caller, row: Workspac
 
 async def reset_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
     """Raises WORKSPACE_BUSY for one that is being created."""
-    check_created(row)
+    check_created(row, "projectId")
     services.reads.check_running_slot(row.id)
     await run_job(services, caller, "reset", [row.id])
     project = services.presenter.project(services.row(row.id))
@@ -67,7 +68,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
 
 async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) -> UpgradedProject:
     """Raises WORKSPACE_BUSY for one that is being created, and why one went back."""
-    check_created(row)
+    check_created(row, "projectId")
     ended = await run_job(services, caller, "upgrade", [row.id])
     upgraded = any(seat["changed"] for seat in seats_of(ended, "workspace_upgrade"))
     message = "Workspace upgraded successfully" if upgraded else "The workspace has the present image"
@@ -100,9 +101,3 @@ async def extend_workspace(services: Services, caller: Caller, row: Workspace, b
         "projectId": row.id,
         "extendedUntil": timestamp(until),
     }
-
-
-def check_created(row: Workspace) -> None:
-    """Raises WORKSPACE_BUSY for one that is being created."""
-    if row.status is Status.CREATING:
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")

@@ -731,8 +731,6 @@ TEXTS = {
     "api.docker_away.remedy": "Start it, then try again.",
     "api.no_container": "The workspace has no container.",
     "api.no_container.remedy": "Start the workspace to re-create it.",
-    "api.being_made": "The workspace is still being created.",
-    "api.being_made.remedy": "Wait until it is running.",
     "api.upgrade_which": "The request does not say which workspaces to upgrade.",
     "api.upgrade_which.remedy": "Send either the name of a group, as group, or all as true.",
     "api.empty_group": "There are no workspaces in the group {group!r}.",
