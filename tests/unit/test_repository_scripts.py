@@ -258,6 +258,17 @@ def test_a_repository_with_work_is_not_replaced(seat: Seat, lesson: str) -> None
     assert seat.files == ["start", "work"]
 
 
+@pytest.mark.parametrize("kept", ["commit", "stash"])
+def test_work_that_was_committed_is_not_replaced(seat: Seat, lesson: str, kept: str) -> None:
+    """A workspace whose repository could not be fetched opens all the same. The template has one commit."""
+    seat.git("init", "--quiet")
+    seat.commit("start")
+    seat.write("start", "changed\n")
+    seat.git(*(["commit", "--quiet", "--all", "--message", "work"] if kept == "commit" else ["stash"]))
+    assert seat.fetch(lesson) == (1, "atelier: files_there\n")
+    assert seat.files == ["start"]
+
+
 def test_a_repository_that_git_cannot_read_is_not_replaced(seat: Seat, lesson: str) -> None:
     seat.git("init", "--quiet")
     seat.commit("start")

@@ -23,7 +23,9 @@ if [ ! -e "$new/whole" ]; then
     if [ -e /workspace/.git ]; then
         # A git that fails or takes too long says nothing of changes: nothing is removed then.
         changes=$(timeout --kill-after=5 60 git -C /workspace status --porcelain) || exit
-        if [ -n "$changes" ]; then
+        commits=$(timeout --kill-after=5 60 git -C /workspace rev-list --count --all) || exit
+        # A template has one commit.
+        if [ -n "$changes" ] || [ "$commits" -gt 1 ]; then
             echo 'atelier: files_there'
             exit 1
         fi
