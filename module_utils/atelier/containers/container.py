@@ -26,6 +26,11 @@ from .seat_http import DIRECT, SeatResponse, SeatRoute
 # The IDE's configuration is in a volume: it survives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
+# The fields of a row that its container has as labels of the same names; see labels_of for those with others.
+LABELED = (
+    *("name", "template", "proxy_mode", "created_at", "owner", "group", "cloned_from", "git_url", "repository"),
+    "node_labels",
+)
 _CONFIG_GID = 1000  # the user coder
 STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
@@ -111,23 +116,14 @@ def remove_container(context: NodeContext, name: str) -> None:
 
 def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
     """The labels from which a lost database can be rebuilt. No secrets: everybody who may call Docker reads labels."""
-    labels: dict[str, str | None] = {
+    labels = {
         "atelier.instance": context.site.instance,
         "atelier.workspace": workspace.id,
-        "atelier.name": workspace.name,
-        "atelier.template": workspace.template,
-        "atelier.proxy_mode": str(workspace.proxy_mode),
         "atelier.memory": workspace.limits.memory,
         "atelier.cpus": workspace.limits.cpus,
-        "atelier.created_at": workspace.created_at,
-        "atelier.owner": workspace.owner,
-        "atelier.group": workspace.group,
-        "atelier.cloned_from": workspace.cloned_from,
-        "atelier.git_url": workspace.git_url,
-        "atelier.repository": workspace.repository,
-        "atelier.node_labels": workspace.node_labels or None,
+        **{f"atelier.{field}": getattr(workspace, field) for field in LABELED},
     }
-    return {key: value for key, value in labels.items() if value is not None}
+    return {name: str(value) for name, value in labels.items() if value}
 
 
 def put_ide_config(context: NodeContext, workspace: Workspace) -> None:

@@ -139,10 +139,8 @@ def notices(store: WorkspaceStore) -> dict[str, Notice]:
 def note(store: WorkspaceStore, workspace_id: str, reason: Reason, used: int, limit: int) -> None:
     """Replaces the workspace's notice; a deleted workspace gets none."""
     store.write(
-        "INSERT INTO disk_notices (workspace_id, reason, used, disk_limit, at)"
-        " SELECT id, ?2, ?3, ?4, ?5 FROM workspaces WHERE id = ?1"
-        " ON CONFLICT (workspace_id) DO UPDATE SET reason = excluded.reason, used = excluded.used,"
-        " disk_limit = excluded.disk_limit, at = excluded.at",
+        "INSERT OR REPLACE INTO disk_notices (workspace_id, reason, used, disk_limit, at)"
+        " SELECT id, ?2, ?3, ?4, ?5 FROM workspaces WHERE id = ?1",
         *(workspace_id, str(reason), used, limit, datetime.now(UTC).isoformat(timespec="milliseconds")),
     )
 
