@@ -17,6 +17,7 @@ from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
+from atelier.workspaces import service
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
 from atelier.workspaces.reset import reset
 from support import container, context, open_store, order, site
@@ -156,6 +157,23 @@ def test_a_release_does_not_reset_to_an_image_of_the_seat_s_own_files(
         monkeypatch.setattr(engine, "image", lambda tag: Image(tag, [], (), {SNAPSHOT_LABEL: row.id}))
         here = context(made, store, engine)
         assert reset(here, id=row.id, name=None, keep_hours=24, taken_before=taken_before).origin == origin
+
+
+def test_a_seat_whose_killed_reset_is_ended_by_a_start_trusts_its_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API starts what should run, so nobody runs the reset again."""
+    done: list[str] = []
+    monkeypatch.setattr(service, "await_ide", lambda *_: None)
+    monkeypatch.setattr(seats, "put_proxy_ca", lambda *_: not done.append("put"))
+    monkeypatch.setattr(seats, "trust_proxy_ca", lambda *_: done.append("trusted"))
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        engine = Engine(made.container_name(row.id), "created", "")
+        service.bring_up(context(made, store, engine).on(), store.get(id=row.id))
+        assert (done, [*engine.containers.values()]) == (["put", "trusted"], ["running"])
 
 
 def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:

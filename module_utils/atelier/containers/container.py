@@ -85,16 +85,22 @@ def seat_spec(
 def start_seat(context: NodeContext, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
     """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
     ``make_seat``."""
-    name = context.site.container_name(workspace.id)
     ready_proxy(context, workspace)
+    start_container(context, workspace)
+    await_ide(context, workspace)
+    fill()
+    context.store.update(workspace.id, status=Status.RUNNING, error=None)
+
+
+def start_container(context: NodeContext, workspace: Workspace) -> None:
+    """Starts a container with the row's password and its proxy's authority: a run that was killed before it did so, or
+    a person, may have left another password in the volume, and no authority."""
+    name = context.site.container_name(workspace.id)
     put_ide_config(context, workspace)
     is_news = put_proxy_ca(context, workspace)
     context.engine.start(name)
     if is_news:
         trust_proxy_ca(context, name)
-    await_ide(context, workspace)
-    fill()
-    context.store.update(workspace.id, status=Status.RUNNING, error=None)
 
 
 def discard_container(context: NodeContext, workspace: Workspace) -> None:

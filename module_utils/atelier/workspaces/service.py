@@ -19,7 +19,7 @@ from ..containers.container import (
     discard_container,
     is_healthy,
     make_seat,
-    put_ide_config,
+    start_container,
 )
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
@@ -286,9 +286,7 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
             # For a container in a crash loop: Docker waits longer after each exit, and reports a start in between as
             # successful.
             context.engine.stop(name)
-            # Write the database's password: an interruption or a person may have left another one in the volume.
-            put_ide_config(context, workspace)
-            context.engine.start(name)
+            start_container(context, workspace)
     except AtelierError as error:
         if error.code not in _MARKED:
             context.store.update(workspace.id, status=Status.STOPPED)
