@@ -129,6 +129,15 @@ def test_memory_for_bodies_is_shared_and_given_back() -> None:
     assert not third.truncated
 
 
+def test_the_rest_of_a_request_that_was_answered_early_takes_no_memory() -> None:
+    budget = Budget(8)
+    request = Tee(8, budget, "seat")
+    request.add(b"12")
+    request.release()
+    assert request.add(b"34") == b"34"  # nobody gives this back any more
+    assert budget.take(2, "seat") and budget.take(6)
+
+
 FILTER = AddressFilter("172.29.0.0/16", ["172.28.0.0/16"], ["10.1.0.0/16", "172.28.0.0/16"])
 
 

@@ -52,17 +52,20 @@ class Tee:
         self._limit = limit
         self._budget = budget
         self._held = 0
+        # The proxy's loop adds, the pipe's thread releases.
+        self._lock = threading.Lock()
         self.size = 0
         self.truncated = False
 
     def add(self, chunk: bytes) -> bytes:
         """Returns the chunk, which is passed on in any case."""
-        if chunk and not self.truncated:
-            if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk), self._owner):
-                self.truncated = True
-            else:
-                self._parts.append(chunk)
-                self.size += len(chunk)
+        with self._lock:
+            if chunk and not self.truncated:
+                if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk), self._owner):
+                    self.truncated = True
+                else:
+                    self._parts.append(chunk)
+                    self.size += len(chunk)
         return chunk
 
     def hold(self, size: int) -> bool:
@@ -76,9 +79,12 @@ class Tee:
         return b"".join(tuple(self._parts))
 
     def release(self) -> None:
-        """Forgets the body and gives its memory back."""
-        self._budget.give(self.size + self._held, self._owner)
-        self._parts, self.size, self._held = [], 0, 0
+        """Forgets the body and gives its memory back. What comes later, because the answer came early, is only passed
+        on."""
+        with self._lock:
+            self._budget.give(self.size + self._held, self._owner)
+            self._parts, self.size, self._held = [], 0, 0
+            self.truncated = True
 
 
 def decode(raw: bytes, encodings: str, limit: int) -> tuple[bytes, bool]:
