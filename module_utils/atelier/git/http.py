@@ -11,6 +11,7 @@ import http.client
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,6 @@ class ForgeApi:
                 answer = self._once(method, path, body, basic)
             except TimeoutError as error:
                 raise self._silent(method, path, Message("git.no_answer", seconds=self._timeout)) from error
-            except _TooMuchError as error:
-                raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path) from error
             except (OSError, http.client.HTTPException) as error:
                 # A refused connection did nothing; one that broke may have.
                 safe = method in _IDEMPOTENT or isinstance(error, ConnectionRefusedError)
@@ -134,18 +133,21 @@ class ForgeApi:
                 return
 
     def _once(self, method: str, path: str, body: Mapping[str, Any] | None, basic: bool) -> HttpResponse:
-        connection = _UnixConnection(self._git.socket, self._timeout)
         headers = {"Accept": "application/json", "Authorization": self._authorization(basic)}
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
-        try:
+        with closing(_UnixConnection(self._git.socket, self._timeout)) as connection:
             connection.request(method, _PREFIX + path, body=data, headers=headers)
             response = connection.getresponse()
-            content = _read(response, time.monotonic() + self._timeout)
-        finally:
-            connection.close()
+            content, deadline = b"", time.monotonic() + self._timeout
+            while chunk := response.read1(65536):
+                content += chunk
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                if len(content) > _LARGEST_ANSWER:
+                    raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path)
         return self._understood(method, path, response, content)
 
     def _understood(self, method: str, path: str, response: http.client.HTTPResponse, content: bytes) -> HttpResponse:
@@ -200,10 +202,6 @@ def part(name: str) -> str:
     return quote(name, safe="")
 
 
-class _TooMuchError(Exception):
-    """An answer that nobody would read."""
-
-
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost")
@@ -211,15 +209,3 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = connect(str(self._path), self._seconds)
-
-
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body. Raises TimeoutError when it drips in beyond the deadline, _TooMuchError when it is absurdly long."""
-    content = b""
-    while chunk := response.read1(65536):
-        content += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        if len(content) > _LARGEST_ANSWER:
-            raise _TooMuchError
-    return content
