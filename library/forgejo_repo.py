@@ -101,7 +101,7 @@ def main(module: AnsibleModule) -> Result:
     return {
         "changed": change.changed,
         "repository": asdict(change.repository) if change.repository else None,
-        "branches": list(change.branches),
+        "branches": change.after.get("branches", []),
         "diff": {"before": change.before, "after": change.after},
     }
 

@@ -91,7 +91,11 @@ class Squid:
                 self._note_good(live)
             if live != wanted:
                 write_atomically(self._candidate, wanted.text.encode(), mode=0o644)
-                self._parse()
+                # The live file is untouched if Squid does not take the candidate.
+                code, output = self._inside(parse_command(_INSIDE / self._candidate.name))
+                if not is_accepted(code, output):
+                    self._candidate.unlink()
+                    raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=complaint(output)))
                 self._candidate.replace(self._live)
             if self._reconfigured(wanted):
                 self._note_good(wanted)
@@ -100,14 +104,6 @@ class Squid:
             restored = self._roll_back()
         params = {"seconds": self._wait, "said": said, "restored": restored, "container": self._container}
         raise AtelierError(Code.SQUID_ERROR, Message("squid.too_slow", **params))
-
-    def _parse(self) -> None:
-        """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
-        code, output = self._inside(parse_command(_INSIDE / self._candidate.name))
-        if is_accepted(code, output):
-            return
-        self._candidate.unlink()
-        raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=complaint(output)))
 
     def _reconfigured(self, wanted: Configuration) -> bool:
         """Signals Squid to reload; returns whether it did within ``wait``. A restarted Squid loads the file anyway."""

@@ -169,16 +169,11 @@ class Program:
 
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:
-    """Reads the head of Docker's response; returns the bytes after it. Raises the SDK's error for a refusal."""
-    head, rest = read_head(connection, deadline, _LONGEST_HEAD)
-    status = head.split(b" ", 2)[1:2]
-    if status in ([b"101"], [b"200"]):
-        return bytearray(rest)
-    raise _refusal(connection, rest, deadline)
-
-
-def _refusal(connection: socket.socket, body: bytes, deadline: float) -> APIError:
-    """Docker's reason: its answer is one JSON object."""
+    """Reads the head of Docker's response; returns the bytes after it. Raises the SDK's error for a refusal, with
+    Docker's reason: its answer is one JSON object then."""
+    head, body = read_head(connection, deadline, _LONGEST_HEAD)
+    if head.split(b" ", 2)[1:2] in ([b"101"], [b"200"]):
+        return bytearray(body)
     reason: str = Message("docker.run_refused")
     with suppress(TimeoutError):
         while len(body) < _LONGEST_HEAD:
@@ -189,4 +184,4 @@ def _refusal(connection: socket.socket, body: bytes, deadline: float) -> APIErro
             if not chunk:
                 break
             body += chunk
-    return APIError(reason, explanation=reason)
+    raise APIError(reason, explanation=reason)

@@ -42,7 +42,6 @@ class Change:
     before: dict[str, Any]
     after: dict[str, Any]
     repository: Repository | None
-    branches: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
         raise invalid("git.new_without_branches", "branches", name=desired.name)
     if check_mode:
         name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)
-        return Change(True, {}, {"name": name, **settings, "branches": []}, None, ())
+        return Change(True, {}, {"name": name, **settings, "branches": []}, None)
     made = forge.create_repository(desired.name, suffix=desired.if_taken is IfTaken.SUFFIX, **settings)
-    return Change(True, {}, {"name": made.name, **settings, "branches": []}, made, ())
+    return Change(True, {}, {"name": made.name, **settings, "branches": []}, made)
 
 
 def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> Change:
@@ -136,16 +135,16 @@ def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode
             forge.ensure_branch(found.name, branch, found.default_branch)
         if changes:
             found = forge.update_repository(found.name, changes)
-    return Change(bool(changes or missing), before, after, found, tuple(after["branches"]))
+    return Change(bool(changes or missing), before, after, found)
 
 
 def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:
     if found is None:
-        return Change(False, {}, {}, None, ())
+        return Change(False, {}, {}, None)
     before = _shown(found, list(forge.branches(name)))
     if not check_mode:
         forge.delete_repository(name)
-    return Change(True, before, {}, None, ())
+    return Change(True, before, {}, None)
 
 
 def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
