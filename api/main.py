@@ -25,7 +25,7 @@ from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
 from .background.idle_stop import IdleStop
 from .background.metrics import collector
-from .background.project_list import ProjectList, Topics
+from .background.project_list import ProjectList, topics
 from .background.recovery import recover
 from .background.revival import Revival
 from .background.sleepers import Sleepers
@@ -45,7 +45,6 @@ from .routers import (
     system,
     visits,
     workshop,
-    workshop_teardown,
 )
 from .schemas.fields import TEMPLATE_FROM_GIT
 from .services.services import Services
@@ -73,8 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    parts = (projects, aliases, ports, jobs, system, events, session, egress, git, workshop, seats)
-    routers = [part.router for part in (*parts, workshop_teardown, nodes, visits)]
+    parts = (projects, aliases, ports, jobs, system, events, session, egress, git, workshop, seats, nodes, visits)
+    routers = [part.router for part in parts]
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
@@ -102,8 +101,7 @@ async def _lifespan(
         services = Services(settings, store, reads, locks, sessions, admin_password)
         app.state.services = services
         app.state.project_list = ProjectList()
-        topics = Topics()
-        app.state.feed = ChangeFeed(lambda: topics.states(services, app.state.project_list))
+        app.state.feed = ChangeFeed(topics(services, app.state.project_list))
         app.state.metrics = collector(services)
         services.watcher.start()
         services.sampler.start()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 
 import orjson
 from atelier.common.messages import tagged
@@ -45,18 +46,17 @@ def _whole(parts: Collection[tuple[object, bytes]]) -> bytes:
     return b'{"success":true,"projects":[%b],"count":%d}' % (b",".join(json for _, json in parts), len(parts))
 
 
-class Topics:
-    """The topics of the change feed as comparable states; the database is read again only after writes."""
+def topics(services: Services, projects: ProjectList) -> Callable[[], dict[str, object]]:
+    """Returns the topics of the change feed as comparable states; the database is read again only after writes."""
 
-    def __init__(self) -> None:
-        self._version: tuple[int, int] | None = None
-        self._written: dict[str, object] = {}
+    @lru_cache(1)
+    def written(version: tuple[int, int]) -> dict[str, object]:
+        jobs = [(job.id, job.state, job.done, job.total) for job in services.read_jobs.all()]
+        return {"jobs": jobs, "claims": services.read_claims.open()}
 
-    def states(self, services: Services, projects: ProjectList) -> dict[str, object]:
-        version = services.reads.version()
-        if version != self._version:
-            jobs = [(job.id, job.state, job.done, job.total) for job in services.read_jobs.all()]
-            self._written = {"jobs": jobs, "claims": services.read_claims.open()}
-            self._version = version
-        # Whether Docker answers is seen beside each of them.
-        return {"workspaces": (services.watcher.available, projects.body(services)), **self._written}
+    def states() -> dict[str, object]:
+        # Whether Docker answers is seen beside each of the projects.
+        projects_now = (services.watcher.available, projects.body(services))
+        return {"workspaces": projects_now, **written(services.reads.version())}
+
+    return states

@@ -1,4 +1,7 @@
-"""The workshop day: participants claim seats, and the admin manages the claims."""
+"""The workshop day: participants claim seats, the admin manages the claims; the rehearsal before it, and the end.
+
+Rehearsal and end require the operator or the admin password.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
+from starlette.responses import FileResponse
 
 from ..auth.admin_password import words_of
 from ..auth.middleware import Caller
@@ -31,11 +35,14 @@ from ..schemas.workshop import (
     ClaimList,
     ClaimRefused,
     ClaimSeat,
+    Collected,
     LastRehearsal,
     Rehearse,
     ReleasedSeat,
+    TearDown,
     WorkshopStatus,
 )
+from ..services import workshop_teardown as teardown
 from ..services.jobs import run_job, start_job
 from ..services.passwords import new_password
 from ..services.services import Services
@@ -187,6 +194,41 @@ async def rehearse_workshop(services: ServicesDep, caller: CurrentCaller, body: 
 async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
     """The newest rehearsal's job, and its verdict once it has one."""
     return newest_rehearsal(services)
+
+
+@router.post("/collect", status_code=202, responses=errors(404, 409, 429, 503))
+async def collect_workshop(services: ServicesDep, caller: CurrentCaller) -> JobBegun:
+    """Starts a collect: the work in each seat and in their base is committed, pushed if possible, and archived. Can be
+    repeated; archives are then renewed."""
+    return await teardown.collect(services, caller)
+
+
+@router.get("/collect", responses=errors(429))
+async def collected_work(services: ServicesDep) -> Collected:
+    """The collected work by seat, and the workshop's present workspaces."""
+    return await teardown.collected(services)
+
+
+@router.get(
+    "/collect/{project_id}/archive",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/zstd": {}}, "description": "The archive: tar, compressed with zstd."},
+        **errors(404, 429),
+    },
+)
+async def download_archive(project_id: ProjectId, services: ServicesDep) -> Response:
+    """One seat's archive, also of a seat that is gone. It holds a stranger's files: docs/git.md says how to look into
+    it safely."""
+    path = await teardown.archive(services, project_id)
+    return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/teardown", status_code=202, responses=errors(404, 409, 429, 503))
+async def tear_workshop_down(services: ServicesDep, caller: CurrentCaller, body: TearDown | None = None) -> JobBegun:
+    """Starts the removal of the seats, claimed or not. If one is not collected, nothing is removed (409), unless the
+    loss is accepted. Workspaces that are no clones, above all the base, stay unless requested."""
+    return await teardown.tear_down(services, caller, body or TearDown())
 
 
 async def _claim(services: Services, caller: Caller, participant: Participant) -> Response:
