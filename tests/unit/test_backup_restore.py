@@ -32,6 +32,7 @@ from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.lasting_errors import is_unreleased
 from atelier.host.installation import newer_version, of_checkout
+from atelier.workspaces.lost_machine import unfinished
 from backup_parts import Docker, several
 from support import context, open_store, order, refused, row, site
 
@@ -365,6 +366,8 @@ def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restore
         good, broken, lost = store.reserve([order("good"), order("broken"), order("lost")])
         for row in (good, broken, lost):
             store.update(row.id, status=Status.RUNNING)
+        begun = "INSERT INTO begun_elsewhere (workspace_id, lost, origin) VALUES (?, 'alpha', 'base')"
+        store.write(begun, good.id)
         work = restore_folder(machine.here) / "files" / str(machine.here.state_dir).lstrip("/") / WORK
         work.mkdir(parents=True)
         images = {row.id: f"test/snapshot:{row.id}-1-5e7a" for row in (good, broken)}
@@ -384,6 +387,7 @@ def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restore
         outcome = restore.restore_seats(here, machine.source)
         assert (outcome.ids, outcome.workspaces, outcome.missing) == ([good.id], 3, ["broken", "lost"])
         assert store.get(id=good.id).status is Status.STOPPED
+        assert unfinished(store) == {}, "its files are the backup's, and not to be replaced by its branch's"
         for row, said in ((broken, "It cannot be made."), (lost, "It was full.")):
             found = store.get(id=row.id)
             assert found.status is Status.ERROR and said in str(found.error)

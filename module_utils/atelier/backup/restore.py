@@ -215,6 +215,8 @@ def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> b
         try:
             with faults_of(row.name):
                 make_seat_again(context.at(row), row, image, work)
+            # Its files are the backup's from now on.
+            context.store.end_beginning(row.id)
         except AtelierError as error:
             if ends_all(error, row.node):
                 raise
