@@ -11,12 +11,11 @@ import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from ..common.errors import AtelierError, invalid
 from ..common.messages import Message, id_of
@@ -24,8 +23,7 @@ from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
 from ..database.placement import Machine, as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
-from ..engine.client import Engine
-from ..engine.machine import disk_at, memory_at, parse_memory
+from ..engine.machine import free_on, memory_at, parse_memory
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
 from .probe import probe
@@ -48,12 +46,9 @@ _CHECKS = {
     "egress": "no_proxy",
     "capacity": "enough_for",
 }
-_FREE = ("/bin/df", "--block-size=1", "--output=avail", "/")
 _PROXY_CHECK = "exec curl -q -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/"
 _COMMAND_SECONDS = 20.0
 _MOST_OUTPUT = 4096
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -185,7 +180,7 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     sizes = {here.node: here.engine.sizes(*labels).values() for here in context.everywhere()}
     written = {node: sum(size.own for size in found) for node, found in sizes.items()}
     disk_each = sum(written.values()) // count
-    disk = {node: free + written.get(node, 0) for node, free in _free_disk(context, ready).items()}
+    disk = {node: free + written.get(node, 0) for node, free in _free_disk(context).items()}
     caps = {
         "memory": {node: max(free - _SPARE_MEMORY, 0) // max(memory_each, 1) for node, free in memory.items()},
         "disk": {node: max(free - _SPARE_DISK, 0) // max(disk_each, 1) for node, free in disk.items()},
@@ -201,17 +196,12 @@ def _egress_faults(context: Context, source: Workspace, rows: Sequence[Workspace
     """A fault if the proxy of the source's mode does not answer a seat. A refusal is an answer: the name is invalid."""
     if not source.proxy_mode.proxy or not rows:
         return []
-    output = _asked(context, rows[0], ("/bin/sh", "-c", _PROXY_CHECK))
+    name, output = context.site.container_name(rows[0].id), ""
+    with suppress(AtelierError):
+        engine, command = context.at(rows[0]).engine, ("/bin/sh", "-c", _PROXY_CHECK)
+        _, output = engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)
     code = output.strip()[-3:]
     return [] if code.isdecimal() and code != "000" else [Message("no_proxy", mode=source.proxy_mode)]
-
-
-def _asked(context: Context, row: Workspace, command: Sequence[str]) -> str:
-    """The output of a program in the seat; empty if the seat does not answer."""
-    name = context.site.container_name(row.id)
-    with suppress(AtelierError):
-        return context.at(row).engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
-    return ""
 
 
 def leftover_seats(context: Context) -> list[Workspace]:
@@ -237,23 +227,15 @@ def _memory_of(context: Context, rows: Sequence[Workspace]) -> int:
 
 def _available_memory(context: Context) -> dict[str, int]:
     """The available memory by machine, in bytes. Machines that do not answer are left out."""
-    memory = {CONTROLLER: parse_memory(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
-    return {node: found.available for node, found in memory.items()}
+    nodes = [here for here in context.everywhere() if here.node != CONTROLLER]
+    found = {here.node: memory_at(here.engine, context.site.instance) for here in nodes}
+    found[CONTROLLER] = parse_memory(Path("/proc/meminfo").read_text())
+    return {node: memory.available for node, memory in found.items() if memory}
 
 
-def _free_disk(context: Context, rows: Sequence[Workspace]) -> dict[str, int]:
-    """The free disk space by machine, in bytes. Machines that do not answer are left out. On the controller: the state
-    folder's disk, or the engine's as a seat sees it, if that has less."""
-    free = shutil.disk_usage(context.site.state_dir).free
-    row = next((row for row in rows if row.node == CONTROLLER), None)
-    seen = _asked(context, row, _FREE).split()[-1:] if row else []
-    if seen and seen[0].isdecimal():
-        free = min(free, int(seen[0]))
-    return {CONTROLLER: free} | {node: disk.free for node, disk in _at_nodes(context, disk_at).items()}
-
-
-def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> dict[str, Found]:
-    """The results of ``ask`` for all nodes that answer, without the controller."""
-    nodes = (here for here in context.everywhere() if here.node != CONTROLLER)
-    found = {here.node: ask(here.engine, context.site.instance) for here in nodes}
-    return {node: value for node, value in found.items() if value is not None}
+def _free_disk(context: Context) -> dict[str, int]:
+    """The free space of Docker's disk by machine, in bytes. Machines that do not answer are left out. On the
+    controller: that of the state folder's disk, if it has less."""
+    found = {here.node: free_on(here.engine, here.node, context.site.instance) for here in context.everywhere()}
+    free = {node: size for node, size in found.items() if size is not None}
+    return free | {CONTROLLER: min(free[CONTROLLER], shutil.disk_usage(context.site.state_dir).free)}
