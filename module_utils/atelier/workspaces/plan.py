@@ -108,17 +108,10 @@ def plan_workspace(
         return [] if workspace is None and container is None else [Step.REMOVE]
     if workspace is None:
         return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is WorkspaceState.STOPPED else [])
-    steps = [Step.RESTORE] if interrupted else []
-    if details_of(desired, workspace):
-        steps.append(Step.DETAILS)
-    if password_differs:
-        steps.append(Step.PASSWORD)
-    if limits_of(desired, workspace) != workspace.limits:
-        steps.append(Step.LIMITS)
     status, _ = observed_status(workspace, container)
-    if container is None or status is Status.CREATING:
+    build = container is None or status is Status.CREATING
+    if build:
         _refuse_unfinished_clone(workspace, status)
-        steps.append(Step.BUILD)
         status = Status.RUNNING
     unreleased = is_unreleased(workspace)
     wanted_up = desired.state is WorkspaceState.STARTED or (
@@ -126,21 +119,23 @@ def plan_workspace(
     )
     # Undoing an interrupted snapshot also unpauses the container.
     paused = container is not None and container.status == "paused" and not interrupted
-    if wanted_up and (paused or not answers or status is not Status.RUNNING):
-        steps.append(Step.START)
-    # Building does both by itself, the latter beside it.
-    will_run = desired.state is not WorkspaceState.STOPPED and (
-        Step.START in steps or (status is Status.RUNNING and not paused)
-    )
-    if will_run and Step.BUILD not in steps:
-        if workspace.git_pending:
-            steps.append(Step.FETCH)
-        if git_server and wants_repository(desired, workspace):
-            steps.append(Step.REPOSITORY)
+    start = wanted_up and (paused or not answers or status is not Status.RUNNING)
+    stopped = desired.state is WorkspaceState.STOPPED
+    runs = not stopped and (start or (status is Status.RUNNING and not paused))
     is_down = status is Status.STOPPED or (unreleased and container is not None and container.status in STOPPED)
-    if desired.state is WorkspaceState.STOPPED and not is_down:
-        steps.append(Step.STOP)
-    return steps
+    needed = {
+        Step.RESTORE: interrupted,
+        Step.DETAILS: details_of(desired, workspace),
+        Step.PASSWORD: password_differs,
+        Step.LIMITS: limits_of(desired, workspace) != workspace.limits,
+        Step.BUILD: build,
+        Step.START: start,
+        # Building does both by itself, the latter beside it.
+        Step.FETCH: runs and not build and workspace.git_pending,
+        Step.REPOSITORY: runs and not build and git_server and wants_repository(desired, workspace),
+        Step.STOP: stopped and not is_down,
+    }
+    return [step for step in Step if needed.get(step)]
 
 
 def check_desired(site: Site, desired: WorkspaceSpec) -> None:
