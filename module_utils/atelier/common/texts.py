@@ -78,7 +78,6 @@ TEXTS = {
     "archive.differs": "{file} differs from what was written",
     "archive.unreadable": "it cannot be read back: {why}",
     "archive.shorter": "it has {bytes} of {expected} bytes",
-    "archive.interrupted": "Docker interrupted the transfer",
     "tar.breaks_off": "it breaks off after {bytes} bytes",
     "tar.no_end": "something follows its end",
     "tar.damaged": "entry {entry} is damaged",
