@@ -22,7 +22,8 @@ Run = Callable[[Mapping[str, str], Callable[[str], None]], Awaitable[Mapping[str
 
 @dataclass(frozen=True)
 class Wish:
-    """A change that a caller wants for one workspace; ``run`` is called for it or for another one that shares its run."""
+    """A change that a caller wants for one workspace. ``run`` is called for it, or for another one that shares its
+    run."""
 
     workspace_id: str
     run: Run
