@@ -437,7 +437,7 @@ def test_a_table_of_one_machine() -> None:
     assert list(nodes) == ["controller", "alpha", "beta", "lost"]
     table = workspaces.table(everything, "")
     html = listing(table, nodes=nodes, node="alpha")
-    assert re.findall('<option value="(.*)" selected>', html) == ["alpha"]
+    assert re.findall('<option value="(.*)" selected>', html) == ["", "alpha"]
     assert '<td role="cell" class="c-machine">lost</td>' in html
     # On a single machine nothing tells of machines.
     assert workspaces.node_names(everything, ["controller"], "") == {}
