@@ -65,6 +65,9 @@ class Seats:
         self.log.append("started")
         self.states[name] = {**self.states.get(name, {}), "status": "running"}
 
+    def rename(self, name: str, new: str) -> None:
+        self.files[new] = self.files.pop(name)
+
     def remove(self, name: str) -> None:
         self.log.append("removed")
         self.gone.add(name)
@@ -143,6 +146,27 @@ def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1"]
     assert "'Course 1' has no archive" in said and "workspace_delete" in said
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_the_work_of_a_seat_whose_upgrade_was_killed_is_not_lost(
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path, again: bool
+) -> None:
+    """Its container has the name of a kept one, which goes with the seat."""
+    ids, name = [rows[0].id], context.site.container_name(rows[0].id)
+    collect(context, ids, folder)
+    seats.files[name]["diary"] = b"written since"
+    seats.states[name] = {"finished_at": "2026-01-02T00:00:00Z"}
+    kept = f"{name}-kept-20260103t000000000000z"
+    seats.rename(name, kept)
+    seats.files[f"{name}-new"] = {}
+    if again:
+        (entry,) = collect(context, ids, folder).seats
+        assert (entry.entries, entry.note and entry.note.id) == (2, "at_rest")
+    else:
+        with pytest.raises(AtelierError, match="newer changes"):
+            remove_collected(context, ids, folder)
+    assert name in seats.files and kept not in seats.files
 
 
 def test_an_archive_that_the_manifest_forgot_is_not_removed_for_a_seat_that_is_gone(

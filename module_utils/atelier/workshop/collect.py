@@ -23,6 +23,7 @@ from ..containers.save_work import Saved, save_work
 from ..containers.snapshots import paused_for_copy, recover
 from ..database.workspace_store import now
 from ..engine.models import Container
+from ..workspaces.kept_containers import restore_previous_container
 from ..workspaces.service import remove
 from .archive_freshness import late_work, rest_of
 from .archives import remove_unfinished, write_archive
@@ -112,6 +113,8 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
 
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     recover(context, row)
+    restore_previous_container(context, row)
+    row = context.store.get(id=row.id)
     container = container_of(context, row)
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
@@ -233,6 +236,8 @@ def _remove_held(
     if context.store.find(id=row.id) is None:
         return None
     recover(context, row)
+    # It has the seat's work; the removal takes along what has the name of a kept one.
+    restore_previous_container(context, row)
     # Do not read it here: ``verify`` just did, and the comparison with the seat reads it again.
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
