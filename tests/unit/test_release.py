@@ -36,6 +36,9 @@ class Engine:
     def inspect(self, name: str) -> Container:
         return container(self.status, name=name, started_at=f"start {self.starts}")
 
+    def container_names(self, label: str) -> dict[str, str]:
+        return {}
+
     def put(self, name: str, folder: str, files: Sequence[File]) -> None:
         self.config = files[0].data
 

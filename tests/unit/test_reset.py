@@ -12,11 +12,13 @@ from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import SNAPSHOT_LABEL
+from atelier.containers.context import Context
 from atelier.containers.template_images import TemplateImages
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
+from atelier.workshop import release as releases
 from atelier.workspaces import service
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
 from atelier.workspaces.reset import reset
@@ -174,6 +176,24 @@ def test_a_seat_whose_killed_reset_is_ended_by_a_start_trusts_its_proxy(
         engine = Engine(made.container_name(row.id), "created", "")
         service.bring_up(context(made, store, engine).on(), store.get(id=row.id))
         assert (done, [*engine.containers.values()]) == (["put", "trusted"], ["running"])
+
+
+def test_a_release_ends_the_sessions_of_a_seat_whose_reset_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets its container back later, and must not keep its former participant's git token then."""
+    monkeypatch.setattr(Context, "sync_ports", lambda _: None)
+    renewed: list[str] = []
+    monkeypatch.setattr(releases, "renew_credential", lambda _, row: renewed.append(row.name))
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+        _, engine = killed_between_its_renames(name, row.id)
+        here = context(made, store, engine)
+        releases.release(here, id=row.id, name=None, password_hash="$new", files="keep", keep_hours=24)
+        assert (renewed, name in engine.containers) == (["Seat"], True)
 
 
 def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:

@@ -20,6 +20,7 @@ from ..database.claims import claim_times
 from ..database.lasting_errors import release_failed
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
+from ..workspaces.kept_containers import restore_previous_container
 from ..workspaces.reset import ResetOutcome, reset
 from ..workspaces.views import current_view
 
@@ -89,6 +90,7 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
         row = context.store.get(id=id)
         here = context.at(row)
         recover(here, row)
+        restore_previous_container(here, row)
         container = container_of(here, row)
         # A seat that is being created gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
