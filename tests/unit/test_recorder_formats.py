@@ -264,7 +264,7 @@ def test_a_type_that_is_no_text_is_no_type(api: str) -> None:
         answer.whole({"content": items, "output": items, "choices": items})
         _is_an_answer(answer.result())
     session = Session(opened(), iso)
-    assert list(session.take(SocketMessage(1, True, 5, b'{"type": []}'))) == []
+    assert list(session.take(SocketMessage(1, "10.0.0.2", True, 5, b'{"type": []}'))) == []
 
 
 def _is_a_request(parsed: dict[str, Any]) -> None:
@@ -354,7 +354,7 @@ def test_a_session_over_a_socket_is_one_conversation_for_each_answer() -> None:
     )
 
     def say(event: object, *, client: bool = False) -> list[dict[str, Any]]:
-        return list(session.take(SocketMessage(1, client, 5, json.dumps(event).encode())))
+        return list(session.take(SocketMessage(1, "10.0.0.2", client, 5, json.dumps(event).encode())))
 
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     assert say({"type": "conversation.item.create", "item": item}, client=True) == []

@@ -199,9 +199,9 @@ def test_a_flood_loses_its_own_messages_only() -> None:
     assert turns.add(DomainSeen("10.0.0.3", "other.example", 1))
     taken = []
     for _ in range(3):
-        address, _ = turns.take()
-        taken.append(address)
-        turns.charge(address, 1.0)
+        message = turns.take()
+        taken.append(message.address)
+        turns.charge(message, 1.0)
     assert "10.0.0.3" in taken
     # Bodies: one seat has its share, and no more than that.
     big = [turns.add(exchanged("openai-chat", b"x" * 4 * MIB, b"", address="10.0.0.4")) for _ in range(10)]
@@ -223,6 +223,8 @@ def test_long_addresses_and_credentials_count_as_what_they_take() -> None:
     for _ in range(500):
         pipe.send(socket)
     assert pipe._queue.qsize() * 250_000 <= 4 * MIB
+    # What waits for the writer is a seat's share, too: the others' bodies are not cut off.
+    assert Tee(MIB, budget, "10.0.0.4").hold(MIB)
     # A call's are held as long as its bodies are.
     budget = Budget(1000)
     call = Tee(1000, budget, "a")
@@ -239,20 +241,20 @@ def test_who_is_slow_waits_for_the_others() -> None:
             turns.add(DomainSeen(address, f"h{number}.example", 1))
     order = []
     while turns:
-        address, _ = turns.take()
-        order.append(address)
-        turns.charge(address, 5.0 if address == "slow" else 0.01)
+        message = turns.take()
+        order.append(message.address)
+        turns.charge(message, 5.0 if message.address == "slow" else 0.01)
     assert order.index("slow") < 2 and order[2:20].count("slow") <= 1
 
 
 def test_a_socket_s_end_is_never_lost_and_its_lost_beginning_is_all_of_it() -> None:
     turns = Turns()
-    assert not turns.add(SocketMessage(7, True, 1, b"{}"))
+    assert not turns.add(SocketMessage(7, "10.0.0.2", True, 1, b"{}"))
     turns.add(opened(8))
     for _ in range(MOST_EACH):
-        turns.add(SocketMessage(8, True, 1, b"{}"))
-    assert not turns.add(SocketMessage(8, True, 1, b"{}"))
-    assert turns.add(SocketClosed(8, 2))
+        turns.add(SocketMessage(8, "10.0.0.2", True, 1, b"{}"))
+    assert not turns.add(SocketMessage(8, "10.0.0.2", True, 1, b"{}"))
+    assert turns.add(SocketClosed(8, "10.0.0.2", 2))
 
 
 def test_one_seat_has_a_quarter_of_the_memory_for_bodies() -> None:
@@ -271,7 +273,7 @@ def test_a_session_s_settings_and_answers_are_bounded() -> None:
     session = Session(opened(), str)
 
     def say(event: object, *, client: bool = True) -> list[dict[str, Any]]:
-        return list(session.take(SocketMessage(1, client, 5, json.dumps(event).encode())))
+        return list(session.take(SocketMessage(1, "10.0.0.2", client, 5, json.dumps(event).encode())))
 
     for number in range(50):
         say({"type": "session.update", "session": {f"made-up-{number}": "x" * 10_000, "voice": "v" * MIB}})

@@ -159,13 +159,14 @@ class Recorder:
         number = flow.metadata.get(_SOCKET)
         if number is not None:
             message = flow.websocket.messages[-1]
-            self._pipe.send(SocketMessage(number, message.from_client, now_ms(), message.content))
+            address = flow.client_conn.peername[0]
+            self._pipe.send(SocketMessage(number, address, message.from_client, now_ms(), message.content))
         flow.websocket.messages.clear()  # mitmproxy would keep them all until the end
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         number = flow.metadata.pop(_SOCKET, None)
         if number is not None:
-            self._pipe.send(SocketClosed(number, now_ms()))
+            self._pipe.send(SocketClosed(number, flow.client_conn.peername[0], now_ms()))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         flow.messages.clear()  # as above

@@ -1,4 +1,4 @@
-"""The messages from the proxy to the writer.
+"""The messages from the proxy to the writer, each with the address of the seat that it comes from.
 
 The writer is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
 streams in the proxy's process. All times are milliseconds since 1970.
@@ -50,6 +50,7 @@ class SocketOpened(Exchanged):
 @dataclass(frozen=True)
 class SocketMessage:
     number: int
+    address: str
     from_client: bool
     at: int
     content: bytes
@@ -58,6 +59,7 @@ class SocketMessage:
 @dataclass(frozen=True)
 class SocketClosed:
     number: int
+    address: str
     at: int
 
 

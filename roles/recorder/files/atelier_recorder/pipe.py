@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import queue
 import subprocess
@@ -21,7 +22,8 @@ from .timestamps import now_ms
 _MOST_WAITING = 100_000
 _TICK_SECONDS = 1.0
 _END_SECONDS = 8
-_STOP = object()
+# A call that is over, whether its answer ended, and its error.
+_Finished = tuple[Exchange, bool, str | None]
 
 
 class Pipe:
@@ -31,7 +33,7 @@ class Pipe:
         self._settings_file = settings_file
         self._budget = budget
         self._open_exchanges = open_exchanges
-        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Message | _Finished | None] = queue.SimpleQueue()  # None: stop
         self._thread = threading.Thread(target=self._run, name="pipe", daemon=True)
         self._writer: tuple[subprocess.Popen[bytes], Connection] | None = None
 
@@ -39,12 +41,9 @@ class Pipe:
         self._thread.start()
 
     def send(self, message: Message) -> None:
-        """Reserves memory for the seat's part of the message while it waits; without memory the message is lost."""
-        if self._queue.qsize() >= _MOST_WAITING:
-            return
-        if not self._budget.take(weight(message)):
-            return
-        self._queue.put(message)
+        """Takes the seat's part of the message from its memory while it waits; without memory the message is lost."""
+        if self._queue.qsize() < _MOST_WAITING and self._budget.take(weight(message), message.address):
+            self._queue.put(message)
 
     def finish(self, exchange: Exchange, *, ended: bool, error: str | None = None) -> None:
         """The call is over; its memory is given back once the writer has it."""
@@ -52,31 +51,32 @@ class Pipe:
 
     def stop(self) -> None:
         """Waits some seconds for the writer to write what it was sent."""
-        self._queue.put(_STOP)
+        self._queue.put(None)
         self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
         next_tick = time.monotonic() + _TICK_SECONDS
         while True:
-            try:
+            with contextlib.suppress(queue.Empty):
                 item = self._queue.get(timeout=max(next_tick - time.monotonic(), 0.001))
-            except queue.Empty:
-                item = None
-            if item is _STOP:
-                break
-            if isinstance(item, tuple):
-                exchange, ended, error = item
-                self._write(exchange.seen(now_ms(), final=True, ended=ended, error=error))
-                exchange.release()
-            elif item is not None:
-                self._write(item)  # type: ignore[arg-type]
-                self._budget.give(weight(item))  # type: ignore[arg-type]
+                if item is None:
+                    break
+                self._pass_on(item)
             if time.monotonic() >= next_tick:
                 for exchange in self._open_exchanges():
                     if exchange.is_due(now_ms()):
                         self._write(exchange.seen(now_ms(), final=False))
                 next_tick = time.monotonic() + _TICK_SECONDS
         self._close()
+
+    def _pass_on(self, item: Message | _Finished) -> None:
+        if isinstance(item, tuple):
+            exchange, ended, error = item
+            self._write(exchange.seen(now_ms(), final=True, ended=ended, error=error))
+            exchange.release()
+        else:
+            self._write(item)
+            self._budget.give(weight(item), item.address)
 
     def _write(self, message: Message) -> None:
         for _ in range(2):  # a writer that died is restarted and gets the message again

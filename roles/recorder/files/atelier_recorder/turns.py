@@ -24,11 +24,11 @@ class _Queue:
 
 
 class Turns:
-    """Messages that wait, by the seat's address."""
+    """Messages that wait, by the seat's address. The sockets are those whose beginning was taken."""
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
-        self._sockets: dict[int, str] = {}
+        self._sockets: set[int] = set()
         self._size = 0
 
     def __bool__(self) -> bool:
@@ -36,13 +36,9 @@ class Turns:
 
     def add(self, message: Message) -> bool:
         """Whether the message waits now. A socket whose beginning was lost is lost altogether; an end never is."""
-        if isinstance(message, SocketMessage | SocketClosed):
-            address = self._sockets.get(message.number)
-            if address is None:
-                return False
-        else:
-            address = message.address
-        queue, size = self._queues.get(address), _size(message)
+        if isinstance(message, SocketMessage | SocketClosed) and message.number not in self._sockets:
+            return False
+        queue, size = self._queues.get(message.address), _size(message)
         if not isinstance(message, SocketClosed) and queue is not None:
             full = len(queue.messages) >= MOST_EACH or queue.size + size > BYTES_EACH
             if full or (self._size + size > BYTES_ALL and queue.size + size > _FAIR_BYTES):
@@ -50,31 +46,30 @@ class Turns:
         if queue is None:
             # Nobody saves up time while there is nothing to do.
             least = min((other.spent for other in self._queues.values()), default=0.0)
-            queue = self._queues[address] = _Queue(spent=least)
+            queue = self._queues[message.address] = _Queue(spent=least)
         queue.messages.append(message)
         queue.size += size
         self._size += size
         if isinstance(message, SocketOpened):
-            self._sockets[message.number] = address
+            self._sockets.add(message.number)
         elif isinstance(message, SocketClosed):
-            del self._sockets[message.number]
+            self._sockets.remove(message.number)
         return True
 
-    def take(self) -> tuple[str, Message]:
-        """The next message and whose it is. There must be one."""
-        address = min(self._queues, key=lambda each: self._queues[each].spent)
-        queue = self._queues[address]
+    def take(self) -> Message:
+        """The next message. There must be one."""
+        queue = min(self._queues.values(), key=lambda each: each.spent)
         message = queue.messages.popleft()
         queue.size -= _size(message)
         self._size -= _size(message)
-        return address, message
+        return message
 
-    def charge(self, address: str, seconds: float) -> None:
-        """The message that was taken from the address took so long."""
-        queue = self._queues[address]
+    def charge(self, message: Message, seconds: float) -> None:
+        """The message that was taken took so long."""
+        queue = self._queues[message.address]
         queue.spent += seconds
         if not queue.messages:
-            del self._queues[address]
+            del self._queues[message.address]
 
 
 def _size(message: Message) -> int:

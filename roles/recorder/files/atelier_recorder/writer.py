@@ -182,10 +182,9 @@ def main() -> None:
 
 
 def _take_next(writer: Writer, turns: Turns) -> None:
-    address, message = turns.take()
-    began = time.process_time()
+    message, began = turns.take(), time.process_time()
     writer.take(message)
-    turns.charge(address, time.process_time() - began)
+    turns.charge(message, time.process_time() - began)
 
 
 if __name__ == "__main__":
