@@ -34,7 +34,9 @@ from .containers.snapshots import (
     recover,
     remove_leftovers,
 )
+from .database.claims import claim_times
 from .database.job_store import Jobs
+from .database.lasting_errors import release_failed
 from .engine.docker_errors import is_engine_away
 from .engine.models import Container
 from .gateway.haproxy import wrong_routes
@@ -299,8 +301,14 @@ def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
     def rebuild_row() -> None:
         with _locked(context, id) as row:
             present = context.engine.inspect(container.name)
-            if present is not None and row is None:
-                context.store.import_row(row_from_container(context, id, present))
+            if present is None or row is not None:
+                return
+            found = row_from_container(context, id, present)
+            with context.store.transaction():
+                context.store.import_row(found)
+                # A database that was lost knows no claims: this one was deleted, and has its participant's work.
+                if claim_times(context.store, id)[0]:
+                    release_failed(context.store, id, Message("returned", node=context.node))
 
     name = container.labels.get("atelier.name", "-")
     return _drift("orphan_container", container.name, rebuild_row, container=container.name, name=name)

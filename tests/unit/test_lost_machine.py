@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from atelier import reconcile
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message, id_of
 from atelier.common.models import CONTROLLER, GIB, Node, Site, Status, Workspace
@@ -880,6 +881,24 @@ def test_a_seat_of_a_machine_that_was_removed_can_be_deleted(installed: Installa
     assert ensure(installed.context, absent).changed
     assert installed.store.all() == []
     assert installed.registry == {}
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_deleted_seat_that_returns_with_its_machine_is_not_free(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, claimed: bool
+) -> None:
+    """It has its former participant's work. A database that was lost has no claims."""
+    row = installed.seat("one 1", group="one")
+    claims = Claims(installed.store, "one")
+    if claimed:
+        claims.claim([Participant("Ann", "ann@example.com")])
+    installed.store.delete(row.id)
+    monkeypatch.setattr(reconcile, "row_from_container", lambda *_: row)
+    alpha = in_container(installed, row)
+    (name,) = alpha
+    reconcile._orphan(installed.context.on("alpha"), row.id, container(name=name)).repair()
+    assert is_unreleased(installed.store.get(id=row.id)) is claimed
+    assert claims.occupancy().available == (0 if claimed else 1)
 
 
 def test_a_move_that_waited_for_another_to_the_same_machine_changes_nothing(

@@ -16,7 +16,7 @@ from support import context, open_store, order, site
 
 
 class Docker:
-    """Nothing is there, and whoever creates a container is killed."""
+    """Nothing is there, and a run that creates a container is killed."""
 
     def inspect(self, name: str) -> None:
         """Nothing."""

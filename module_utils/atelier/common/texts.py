@@ -25,6 +25,7 @@ TEXTS = {
     "made_from_template": "The container of {name!r} was gone. It was re-created from its template {template!r}; files"
     " that were only in the old one are lost.",
     "release_failed": "Its release failed: {why}",
+    "returned": "It was deleted while its machine {node} did not answer.",
     # Jobs.
     "canceled": "The job was canceled.",
     "canceled_early": "The job was canceled before it began.",
