@@ -869,6 +869,18 @@ def test_a_seat_of_a_machine_that_was_removed_is_torn_down_like_one_without_cont
     assert [row.id for row in installed.store.all()] == [lost.id], "it can still begin from a checkpoint"
 
 
+def test_a_deleted_seat_of_a_removed_machine_that_joined_again_leaves_no_container(installed: Installation) -> None:
+    """Reconcile would make it a workspace again."""
+    row, alpha = installed.seat("one"), installed.machines.all["alpha"]
+    spec: Any = SimpleNamespace(labels={"atelier.workspace": row.id})
+    alpha.containers[installed.site.container_name(row.id)] = spec
+    installed.machines.lost.add("alpha")
+    remove_machine(installed.context, "alpha", force=True)
+    installed.machines.lost.clear()
+    ensure(installed.context, WorkspaceSpec(state=WorkspaceState.ABSENT, id=row.id))
+    assert not installed.store.all() and not alpha.containers
+
+
 def test_a_seat_of_a_machine_that_was_removed_can_be_deleted(installed: Installation) -> None:
     row = installed.seat("one")
     take_checkpoint(installed.context, id=row.id, name=None)

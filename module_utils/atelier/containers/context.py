@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from ..common.errors import Code
+from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.models import CONTROLLER, Site, Workspace
 from ..database.lasting_errors import removal_of
@@ -51,9 +51,14 @@ class Context:
         return self.on((present or workspace).node)
 
     def left_of(self, workspace: Workspace) -> NodeContext:
-        """Like ``at``, but for a workspace whose machine was removed it returns the controller's context. There the
-        workspace looks like one whose container is gone."""
-        return self.on() if removal_of(workspace) else self.at(workspace)
+        """Like ``at``, but for a workspace whose machine was removed, and has not joined again, it returns the
+        controller's context. There the workspace looks like one whose container is gone."""
+        try:
+            return self.at(workspace)
+        except AtelierError as error:
+            if error.code is not Code.NODE_UNAVAILABLE or removal_of(workspace) is None:
+                raise
+            return self.on()
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
         """Raises NODE_UNAVAILABLE, as ``at``."""
