@@ -76,7 +76,6 @@ TEXTS = {
     # Archives.
     "archive_broken": "The archive is incomplete: {why}.",
     "archive_broken.remedy": "Run this again.",
-    "archive.differs": "{file} differs from what was written",
     "archive.unreadable": "it cannot be read back: {why}",
     "archive.shorter": "it has {bytes} of {expected} bytes",
     "tar.breaks_off": "it breaks off after {bytes} bytes",

@@ -40,10 +40,9 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
     Raises ARCHIVE_FAILED if the tar archive is incomplete or the file differs from what was written, and DISK_FULL.
     """
     with _unfinished(folder) as (path, file):
-        size, content_size, digest = _compress(chunks, file)
-        if (path.stat().st_size, sha256_of(path)) != (size, digest):
-            raise broken(Message("archive.differs", file=path.name))
+        content_size = _compress(chunks, file)
         entries = count_entries(path, content_size)
+        size, digest = path.stat().st_size, sha256_of(path)
         whole = folder / name(digest)
         path.replace(whole)
     return ArchiveFile(whole, size, digest, content_size, entries)
@@ -103,25 +102,18 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         raise AtelierError(Code.DISK_FULL, why, field="folder") from error
 
 
-def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
-    """Returns the size of the file, the size of its content, and the file's SHA-256. The file is synced to disk."""
-    zstd = _zstd()
+def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> int:
+    """Returns the size of the content. The file is synced to disk. It has a checksum of the content, which is verified
+    when it is read."""
+    zstd, content_size = _zstd(), 0
     parameters = zstd.CompressionParameter
-    compressor = zstd.ZstdCompressor(options={parameters.compression_level: _LEVEL, parameters.checksum_flag: 1})
-    digest = hashlib.sha256()
-    content_size = 0
-
-    def write(data: bytes) -> None:
-        file.write(data)
-        digest.update(data)
-
-    for chunk in chunks:
-        write(compressor.compress(chunk))
-        content_size += len(chunk)
-    write(compressor.flush())
+    with zstd.open(file, "wb", options={parameters.compression_level: _LEVEL, parameters.checksum_flag: 1}) as target:
+        for chunk in chunks:
+            target.write(chunk)
+            content_size += len(chunk)
     file.flush()
     os.fsync(file.fileno())
-    return file.tell(), content_size, digest.hexdigest()
+    return content_size
 
 
 def _zstd() -> Any:
