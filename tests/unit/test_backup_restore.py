@@ -127,7 +127,7 @@ def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
     for _ in range(2):
         place_backup(here)
         with open_store(here.state_dir) as store:
-            assert Jobs(store).get(job.id).state is JobState.CANCELED
+            assert Jobs(store).find(job.id).state is JobState.CANCELED
             assert (store.get(id=made.id).status, store.get(id=ready.id).status) == (Status.ERROR, Status.RUNNING)
             store.delete(made.id)
 

@@ -56,7 +56,7 @@ def test_what_belongs_to_them_is_still_theirs(store: WorkspaceStore) -> None:
     assert (claim.workspace_id, claim.name, claim.email) == (SEAT, "Ann", "ann@example.org")
     assert [(alias.subdomain, alias.port) for alias in all_aliases(store)[SEAT]] == [("demo", 3000)]
     assert extensions(store)[BASE].isoformat() == "2026-02-14T18:00:00+00:00"
-    job = Jobs(store).get("job-1")
+    job = Jobs(store).find("job-1")
     assert (job.operation, job.state, list(job.project_ids)) == ("clone", "successful", [SEAT])
 
 

@@ -155,7 +155,7 @@ def test_who_stops_a_seat_that_wakes_up_keeps_it_stopped(store: WorkspaceStore, 
 def taken_up(store: WorkspaceStore, job: Job) -> tuple[Job, str]:
     """The rest of the job, and the state in which it ends without a run; "run" if it is run."""
     jobs = Jobs(store)
-    left, outcome = still_wanted(jobs.get(job.id), present(store, job.project_ids), jobs.later(job))
+    left, outcome = still_wanted(jobs.find(job.id), present(store, job.project_ids), jobs.later(job))
     return left, outcome.state if outcome else "run"
 
 
@@ -237,5 +237,5 @@ def test_a_job_ends_once(store: WorkspaceStore) -> None:
     job = jobs.create("start", [], {}, "somebody")
     jobs.finish(job.id, JobState.SUCCESSFUL)
     jobs.finish(job.id, JobState.ERROR, "again")
-    assert jobs.get(job.id).state is JobState.SUCCESSFUL
+    assert jobs.find(job.id).state is JobState.SUCCESSFUL
     assert [event.kind for event in jobs.events(job.id)] == ["ended"]

@@ -124,7 +124,7 @@ def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
         assert (id_of(found.error), id_of(found.git_problem), found.error) == ("on_main", "on_main", WHY)
         job = jobs.create("stop", [row.id], {}, "somebody")
         jobs.finish(job.id, JobState.FAILED, WHY, [{"projectId": row.id, "error": WHY, "warnings": [WHY]}])
-        ended = jobs.get(job.id)
+        ended = jobs.find(job.id)
         (seat,) = untagged(list(ended.seats))
         assert [id_of(each) for each in (ended.error, seat["error"], *seat["warnings"])] == ["on_main"] * 3
         (event,) = jobs.events(job.id)

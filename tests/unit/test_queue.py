@@ -161,11 +161,11 @@ def test_the_end_is_written_when_the_disk_has_space_again(
         await reached(lambda: runs, "the run")
         # Several retries meet the full disk.
         assert await still_waits(end, 0.3)
-        assert jobs.get(job.id).state is JobState.RUNNING
+        assert jobs.find(job.id).state is JobState.RUNNING
         empty(store)
         ended = await asyncio.wait_for(end, 10)
         assert ended.state == "successful"
-        assert jobs.get(job.id).state is JobState.SUCCESSFUL
+        assert jobs.find(job.id).state is JobState.SUCCESSFUL
         assert jobs.events(job.id)[-1].kind == "ended"
         assert runs == [job.id]
         await queue.drain()
@@ -222,7 +222,7 @@ def test_an_outcome_is_written_without_a_run(store: WorkspaceStore, monkeypatch:
         queue = made(store)
         job = jobs.create("stop", [], {}, "somebody")
         await queue.submit(job, outcome=Ended("successful", {}))
-        assert jobs.get(job.id).state is JobState.SUCCESSFUL
+        assert jobs.find(job.id).state is JobState.SUCCESSFUL
         await queue.drain()
 
     asyncio.run(scenario())

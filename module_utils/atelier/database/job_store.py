@@ -97,7 +97,7 @@ class Jobs:
                 (KEPT_JOBS,),
             ).fetchall()
             db.executemany("DELETE FROM job_events WHERE job_id = ?", dropped)
-        return self.get(job_id)
+        return self._select("WHERE id = ?", job_id)[0]
 
     def started(self, job_id: str) -> None:
         self._set(job_id, state=JobState.RUNNING, started_at=now())
@@ -119,12 +119,6 @@ class Jobs:
 
     def find(self, job_id: str) -> Job | None:
         return next(iter(self._select("WHERE id = ?", job_id)), None)
-
-    def get(self, job_id: str) -> Job:
-        job = self.find(job_id)
-        if job is None:
-            raise KeyError(job_id)
-        return job
 
     def all(self, limit: int = 100) -> list[Job]:
         """The newest jobs, newest first."""
