@@ -34,7 +34,6 @@ from .core.openapi import document
 from .routers import (
     aliases,
     egress,
-    events,
     git,
     jobs,
     nodes,
@@ -72,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    parts = (projects, aliases, ports, jobs, system, events, session, egress, git, workshop, seats, nodes, visits)
+    parts = (projects, aliases, ports, jobs, system, session, egress, git, workshop, seats, nodes, visits)
     routers = [part.router for part in parts]
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:

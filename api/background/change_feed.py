@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+from sse_starlette import ServerSentEvent
+
 from ..core.periodic import run_periodically
 
 log = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ class ChangeFeed:
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self) -> AsyncGenerator[str]:
-        """Yields each topic once at the beginning, since a new client may have missed changes, then on each change."""
+    async def follow(self) -> AsyncGenerator[ServerSentEvent]:
+        """Yields an event for each topic at the beginning, since a new client may have missed changes, then on each
+        change."""
         self._followers += 1
         if self._task is None:
             looks = run_periodically(log, "telling pages of changes", _LOOK_SECONDS, self._compare)
@@ -44,7 +47,7 @@ class ChangeFeed:
                     news = [topic for topic, count in self._changes.items() if known.get(topic) != count]
                     known = dict(self._changes)
                 for topic in news:
-                    yield topic
+                    yield ServerSentEvent("{}", event=topic)
         finally:
             self._followers -= 1
             if not self._followers:

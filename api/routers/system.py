@@ -1,4 +1,4 @@
-"""The platform itself: health, configuration, limits, figures, clean-up, and placeholders of later features."""
+"""The platform itself: health, configuration, limits, figures, clean-up, and the events for open pages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from atelier.database.workspace_store import now
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sse_starlette import EventSourceResponse
 
 from ..background.metrics import attention
 from ..core.formatting import duration, size
-from ..core.openapi import errors
+from ..core.openapi import STREAM, errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ServicesDep
 from ..schemas.system import Attention, AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
@@ -113,6 +114,13 @@ async def audit(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000
 async def needs_attention(services: ServicesDep) -> Attention:
     """Returns what an operator must act on. Prometheus has the same conditions in docs/monitoring/atelier.rules.yml."""
     return attention(services)
+
+
+@router.get("/api/events", response_class=EventSourceResponse, responses={**STREAM, **errors(429)})
+async def events(request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
+    """Sends an event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever the
+    topic changed, without data: request what you show."""
+    return services.streams.answer(caller.address, request.app.state.feed.follow())
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=errors())
