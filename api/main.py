@@ -129,7 +129,7 @@ async def _lifespan(
         await services.queue.drain()
         services.watcher.stop()
         services.sampler.stop()
-        services.hashing.close()
+        services.alias_auth.close()
         services.audit.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -9,6 +10,7 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 from atelier.common.errors import AtelierError
 from atelier.common.passwords import verify_password
@@ -23,18 +25,41 @@ _WRONG_BESIDE_RIGHT = 100
 # A page makes about 100 requests and argon2 takes 20 ms per check, so successful logins are cached.
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED = 1000
+_THREADS = 2
+# About a second of work. Later ones are refused at once, so that a flood does not become a queue.
+_MOST_WAITING = 100
 
 
 class AliasAuth:
-    """Caches successful logins by network and a digest that includes the hash, so a new password invalidates them."""
+    """Checks passwords of strangers on two threads, since argon2 keeps a core busy for 20 ms; everything else that the
+    API does in threads never waits for them.
+
+    Caches successful logins by network and a digest that includes the hash, so a new password invalidates them.
+    """
 
     def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, "hashing")
+        self._waiting = 0
         self._wrong = Limiter(_WRONG_PER_MINUTE, "too_many.passwords")
         self._wrong_beside_right = Limiter(_WRONG_BESIDE_RIGHT, "too_many.passwords")
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._turn = threading.Lock()
 
-    def admission(self, alias: Alias, authorization: str, caller: str) -> int:
+    async def admission(self, alias: Alias, authorization: str, caller: str) -> int:
+        """Like ``check``; 429 while a hundred others wait. Belongs to one event loop."""
+        if self._waiting >= _MOST_WAITING:
+            return 429
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self.check, alias, authorization, caller)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(self, alias: Alias, authorization: str, caller: str) -> int:
         """The status for a request with that Authorization header: 204, 401, or 429 after ten wrong ones of a caller
         within a minute, except for recently successful callers. Uncached checks take argon2's 20 ms."""
         if alias.user is None or alias.password_hash is None:

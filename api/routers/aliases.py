@@ -80,8 +80,7 @@ async def admission(
     alias = find_alias(services.reads, subdomain)
     if alias is None:
         return Response(status_code=404)
-    status = await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, x_alias_caller))
-    return Response(status_code=status)
+    return Response(status_code=await services.alias_auth.admission(alias, authorization, x_alias_caller))
 
 
 async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:

@@ -71,7 +71,7 @@ async def admission(services: Services, row: Workspace, authorization: str, addr
     """204 for the workspace's password, 401 for another, 429 for too many wrong ones. The name does not matter."""
     user, _ = credentials(authorization)
     alias = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
-    return await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, address))
+    return await services.alias_auth.admission(alias, authorization, address)
 
 
 async def _prove_ownership(services: Services, row: Workspace, password: str | None, address: str) -> None:

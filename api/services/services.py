@@ -22,7 +22,6 @@ from ..auth.admin_password import AdminPassword
 from ..auth.alias_auth import AliasAuth
 from ..auth.audit import Audit
 from ..auth.browsers import Browsers
-from ..auth.hashing import Hashing
 from ..auth.sessions import Sessions
 from ..core.event_streams import Streams
 from ..core.password_batcher import password_batcher
@@ -95,7 +94,6 @@ class Services:
         self.wakes = Wakes(settings.wakes_per_minute)
         self.claimants = Browsers(settings.token, "", site.protocol, "claimant")
         self.alias_auth = AliasAuth()
-        self.hashing = Hashing()
         self.audit = Audit(site.state_dir, place=self.place)
         self.clock = SteadyClock()
         self.git_version = GitVersion(site)

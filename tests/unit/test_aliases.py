@@ -121,30 +121,30 @@ def header(user: str, password: str) -> str:
 
 def test_the_guard_counts_wrong_ones_and_forgets_with_the_hash() -> None:
     auth, alias = AliasAuth(), Alias("demo", "0123456789ab", 80, "gästin", hash_password("guests:only"))
-    assert auth.admission(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
+    assert auth.check(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
     wrong = ["", "Basic", "Basic !", "Bearer x", header("gästin", "guests"), header("guest", "guests:only")]
-    assert [auth.admission(alias, given, "1.2.3.4") for given in wrong] == [401] * 6
-    assert [auth.admission(alias, "Basic x", "1.2.3.4") for _ in range(5)] == [401] * 4 + [429]
+    assert [auth.check(alias, given, "1.2.3.4") for given in wrong] == [401] * 6
+    assert [auth.check(alias, "Basic x", "1.2.3.4") for _ in range(5)] == [401] * 4 + [429]
     # Who was right before stays so; a new one from there must wait, one from elsewhere need not.
-    assert auth.admission(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
+    assert auth.check(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
     changed = Alias("demo", "0123456789ab", 80, "gästin", hash_password("another"))
-    assert auth.admission(changed, header("gästin", "another"), "1.2.3.4") == 429
-    assert auth.admission(changed, header("gästin", "guests:only"), "5.6.7.8") == 401
-    assert auth.admission(changed, header("gästin", "another"), "5.6.7.8") == 204
+    assert auth.check(changed, header("gästin", "another"), "1.2.3.4") == 429
+    assert auth.check(changed, header("gästin", "guests:only"), "5.6.7.8") == 401
+    assert auth.check(changed, header("gästin", "another"), "5.6.7.8") == 204
 
 
 def test_who_is_let_in_tells_others_nothing() -> None:
     """A guesser elsewhere can't find what somebody is let in with by guessing on beyond the limit."""
     auth, alias = AliasAuth(), Alias("demo", "0123456789ab", 80, "guest", hash_password("guests-only"))
     right = header("guest", "guests-only")
-    assert auth.admission(alias, right, "1.2.3.4") == 204
-    assert [auth.admission(alias, "Basic x", "5.6.7.8") for _ in range(11)] == [401] * 10 + [429]
-    assert auth.admission(alias, right, "5.6.7.8") == 429
+    assert auth.check(alias, right, "1.2.3.4") == 204
+    assert [auth.check(alias, "Basic x", "5.6.7.8") for _ in range(11)] == [401] * 10 + [429]
+    assert auth.check(alias, right, "5.6.7.8") == 429
     # A neighbour of the one who was right is bounded, too.
-    assert [auth.admission(alias, "Basic x", "1.2.3.4") for _ in range(99)][-1] == 429
-    assert auth.admission(alias, right, "1.2.3.4") == 204
-    assert auth.admission(alias, "Basic x", "1.2.3.4") == 429
-    assert auth.admission(alias, right, "1.2.3.4") == 429
+    assert [auth.check(alias, "Basic x", "1.2.3.4") for _ in range(99)][-1] == 429
+    assert auth.check(alias, right, "1.2.3.4") == 204
+    assert auth.check(alias, "Basic x", "1.2.3.4") == 429
+    assert auth.check(alias, right, "1.2.3.4") == 429
 
 
 def test_a_burst_of_guesses_is_looked_at_one_by_one() -> None:
@@ -152,9 +152,9 @@ def test_a_burst_of_guesses_is_looked_at_one_by_one() -> None:
     auth, alias = AliasAuth(), Alias("demo", "0123456789ab", 80, "guest", hash_password("guests-only"))
     with ThreadPoolExecutor(24) as guessers:
         asked = [(header("guest", f"guess {n}"), f"2001:db8::{n:x}") for n in range(24)]
-        found = list(guessers.map(lambda guess: auth.admission(alias, *guess), asked))
+        found = list(guessers.map(lambda guess: auth.check(alias, *guess), asked))
     assert (found.count(401), found.count(429)) == (10, 14)
-    assert auth.admission(alias, header("guest", "guests-only"), "2001:db8:0:1::1") == 204
+    assert auth.check(alias, header("guest", "guests-only"), "2001:db8:0:1::1") == 204
 
     wrong, seat = Limiter(10, "too_many.passwords"), row(password_hash=hash_password("guests-only"))
 

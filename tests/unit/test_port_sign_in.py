@@ -13,7 +13,6 @@ from atelier.common.passwords import hash_password
 
 from api.auth.alias_auth import AliasAuth
 from api.auth.audit import Audit
-from api.auth.hashing import Hashing
 from api.auth.middleware import Caller
 from api.core.rate_limit import Limiter
 from api.routers.ports import password_in, unshare
@@ -38,7 +37,6 @@ def services(folder: Path) -> Services:
     parts: dict[str, Any] = {
         "row": lambda _: row,
         "audit": Audit(folder),
-        "hashing": Hashing(),
         "alias_auth": AliasAuth(),
         "shares": Limiter(3, "too_many.port_changes"),
         "store": None,
