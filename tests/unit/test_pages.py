@@ -26,9 +26,7 @@ from api.schemas.projects import CreateProject
 from api.services.workshop_teardown import _not_collected
 from api.web import i18n
 from api.web.i18n import FOLDER, Words, choose_language, languages, read_languages, words
-from api.web.presenters import aliases as addresses
 from api.web.presenters import egress, jobs, machines, workspaces
-from api.web.presenters.git import default_first
 from api.web.templating import STATIC, rendered
 
 ROOT = Path(__file__).parents[2]
@@ -518,7 +516,7 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
         "branches": ["clone/course-1", "clone/course-10", "clone/course-2", "main"],
         "problem": None,
     }
-    assert default_first(entry) == ["main", "clone/course-1", "clone/course-2", "clone/course-10"]  # type: ignore[arg-type]
+    assert workspaces.default_first(entry) == ["main", "clone/course-1", "clone/course-2", "clone/course-10"]  # type: ignore[arg-type]
     damaged = {**entry, "branches": [], "problem": "git gave up"}
     html = rendered("repositories_list.html", EN, away=False, repositories=[entry, damaged], browsable=False)
     assert html.count("It is damaged") == 1
@@ -532,7 +530,7 @@ def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
         {"port": 3000, "reachable": True, "url": "http://a/", "passwordRequired": True},
         {"port": 3001, "reachable": False, "url": "http://b/", "passwordRequired": True},
     ]
-    shown = addresses.ports(found, [3002])
+    shown = workspaces.ports(found, [3002])
     urls = [(port["number"], port["url"], port["shared"]) for port in shown]
     assert urls == [(3000, "http://a/", False), (3001, "", False), (3002, "", True)]
     assert [port["access"] for port in shown] == ["ports.password", "ports.local", "ports.shared"]

@@ -1,4 +1,4 @@
-"""Workspaces as the operator's page shows them.
+"""Workspaces, their ports and repositories as the operator's pages show them.
 
 Everything here is pure, as in its neighbours: the API's answers in, plain data for a template out."""
 
@@ -11,7 +11,10 @@ from typing import Any
 from atelier.common.egress_modes import ProxyMode
 from atelier.common.models import CPU_COUNTS, MEMORY_SIZES, Limits
 
+from ...core.formatting import natural_key
+from ...schemas.aliases import OpenPort
 from ...schemas.fields import GIT_TEMPLATE, TEMPLATE_FROM_GIT
+from ...schemas.git import Repository
 from ...schemas.projects import Project
 from ...schemas.system import Configuration
 from ...services.presenter import UNGROUPED
@@ -113,3 +116,32 @@ def create_form(config: Configuration, groups: Sequence[str], translator: Words)
 def spaced(size: str) -> str:
     """The contract writes a size such as "1.2GB" without a space, people write it with one."""
     return _UNIT.sub(r" \1", size)
+
+
+def ports(found: Sequence[OpenPort], shared: Sequence[int]) -> list[dict[str, Any]]:
+    """The open and the shared ports, with the key of the words for who may open each. A port that only the workspace
+    can reach has no address."""
+    open_ports = {entry["port"]: entry for entry in found}
+    return [
+        {
+            "number": port,
+            "url": open_ports[port]["url"] if port in open_ports and open_ports[port]["reachable"] else "",
+            "shared": port in shared,
+            "access": _access(open_ports.get(port), port in shared),
+        }
+        for port in sorted({*open_ports, *shared})
+    ]
+
+
+def _access(entry: OpenPort | None, shared: bool) -> str:
+    if entry is not None and not entry["reachable"]:
+        return "ports.local"
+    if shared:
+        return "ports.shared"
+    return "ports.password" if entry is not None and entry["passwordRequired"] else "ports.people"
+
+
+def default_first(repository: Repository) -> list[str]:
+    """The repository's branches: the default one first, the others in natural order."""
+    default = repository["defaultBranch"]
+    return sorted(repository["branches"], key=lambda name: (name != default, natural_key(name)))

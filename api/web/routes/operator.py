@@ -30,8 +30,7 @@ from ...services.projects import groups
 from ...services.services import Services
 from ...services.system import configuration, nodes
 from ..error_pages import PageRoute
-from ..presenters import aliases, egress, jobs, machines, workspaces
-from ..presenters.git import default_first
+from ..presenters import egress, jobs, machines, workspaces
 from ..runbook import runbook
 from ..templating import FragmentCache, html, rendered
 from ..view import View, ViewDep
@@ -129,7 +128,7 @@ async def ports_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     status = view.services.presenter.status(row)
     listening, shared = await ports(view.services, row)
     empty = "" if listening else "ports.none" if status == "running" else "ports.asleep"
-    return view.show("ports.html", id=project_id, ports=aliases.ports(listening, shared), empty=empty)
+    return view.show("ports.html", id=project_id, ports=workspaces.ports(listening, shared), empty=empty)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
@@ -196,7 +195,7 @@ async def repositories_page(view: ViewDep) -> Response:
         "repositories",
         "repositories_list.html",
         away=found is None,
-        repositories=[{**entry, "branches": default_first(entry)} for entry in found or []],
+        repositories=[{**entry, "branches": workspaces.default_first(entry)} for entry in found or []],
         browsable=_browsable(view.services),
     )
 
