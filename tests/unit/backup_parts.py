@@ -44,6 +44,12 @@ class Docker:
     def containers(self, _: str) -> list[Container]:
         return [container(name=name, id=name) for name in self.own]
 
+    def container_names(self, _: str) -> dict[str, str]:
+        return dict.fromkeys(self.own, "")
+
+    def rename(self, name: str, new: str) -> None:
+        self.own[new] = self.own.pop(name)
+
     def inspect(self, name: str) -> Container | None:
         return container("exited", name=name, id=name) if name in self.own else None
 

@@ -86,6 +86,17 @@ def test_a_workspace_with_more_than_one_may_have_is_missing(tmp_path: Path, dock
     assert (docker.tags, saved.seats) == ([], {})
 
 
+def test_a_workspace_whose_reset_or_upgrade_was_killed_is_saved(tmp_path: Path, docker: Docker) -> None:
+    """Its container has the name of a kept one."""
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("one")])
+        store.update(row.id, status=Status.STOPPED)
+        name = site(tmp_path).container_name(row.id)
+        docker.own, docker.room = {f"{name}-kept-20260101t000000000000z": 1, f"{name}-new": 1}, 1024**4
+        saved = save(tmp_path, store, docker)
+    assert (saved.seats[row.id].container, saved.missing) == (name, {})
+
+
 def test_a_checkpoint_that_is_dropped_meanwhile_is_not_saved(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

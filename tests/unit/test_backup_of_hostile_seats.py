@@ -42,6 +42,9 @@ class Docker:
     def __post_init__(self) -> None:
         self.copied = threading.Event()
 
+    def container_names(self, _: str) -> dict[str, str]:
+        return {}
+
     def inspect(self, name: str) -> Container:
         return container(self.status, name=name, id=self.name)
 

@@ -24,6 +24,7 @@ from ..database.lasting_errors import removal_of
 from ..database.workspace_store import new_id, now
 from ..engine.models import Size
 from ..recordings.folders import copy_recordings
+from ..workspaces.kept_containers import previous_container
 from .manifest import (
     ARCHIVE,
     IMAGES,
@@ -265,7 +266,9 @@ class _Backup:
 
         def is_saved(id: str) -> bool:
             container = present.get(here.site.container_name(id))
-            return container is None or (id in self.seats and self.seats[id].container == container)
+            if container is None:
+                return previous_container(here, id) is None
+            return id in self.seats and self.seats[id].container == container
 
         return [row for id, row in rows.items() if row.node == here.node and not is_saved(id)]
 

@@ -24,6 +24,7 @@ from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must
 from ..engine.machine import free_on
 from ..engine.models import Container, Image, Size
 from ..workspaces.checkpoints import checkpoints_of
+from ..workspaces.kept_containers import restore_previous_container
 from .state_files import entries, seat_folder
 
 _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
@@ -83,6 +84,7 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
         if present is None or present.node != context.node:
             return None
         recover(context, row)
+        restore_previous_container(context, row)
         name = context.site.container_name(row.id)
         if context.engine.inspect(name) is None:
             return None
