@@ -23,7 +23,11 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     ),
     422: ("The name is a reserved word.", "ALIAS_RESERVED", "The subdomain is reserved"),
     429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
-    500: ("The operation failed; the answer says why.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
+    500: (
+        "The operation failed; the answer says why.",
+        "CONTAINER_CREATE_FAILED",
+        "Docker could not create the container",
+    ),
     503: ("Docker does not answer, the disk is full, or the feature is off.", "SERVICE_UNAVAILABLE", "Not available"),
 }
 _FASTAPIS_422 = {"$ref": "#/components/schemas/HTTPValidationError"}
