@@ -15,13 +15,7 @@ from .common.egress_modes import Capability
 from .common.errors import AtelierError
 from .common.messages import Message
 from .common.models import CONTROLLER, Status, Workspace
-from .containers.container import (
-    container_of,
-    discard_container,
-    is_made_again,
-    observed_status,
-    remove_container,
-)
+from .containers.container import container_of, discard_container, is_made_again, observed_status, remove_container
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext
 from .containers.distribution import collect_garbage, has_garbage, withdraw

@@ -42,16 +42,7 @@ from .manifest import (
 )
 from .restic import Restic, Source
 from .seats import drop_loaded, ends_all, ends_one_node, make_seat_again
-from .state_files import (
-    MANIFEST,
-    REGISTRY,
-    RESTORING,
-    WORK,
-    entries,
-    place_registry,
-    place_state,
-    registry_copy,
-)
+from .state_files import MANIFEST, REGISTRY, RESTORING, WORK, place_registry, place_state, registry_copy
 
 _AT_ONCE = 4
 # Marks, in the restore's folder, that the installation is an incomplete restore, which may be removed.
@@ -116,7 +107,7 @@ def fetch_backup(
     manifest = read_manifest(saved / WORK / MANIFEST)
     manifest.check(site)
     count = _check_database(site, registry_copy(saved / WORK))
-    return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
+    return Fetched(chosen, manifest.taken_at, count, begun or any(site.state_dir.glob("*")))
 
 
 def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: str | None, progress: Progress) -> str:

@@ -25,7 +25,7 @@ from ..engine.machine import free_on
 from ..engine.models import Container, Image, Size
 from ..workspaces.checkpoints import checkpoints_of
 from ..workspaces.kept_containers import restore_previous_container
-from .state_files import entries, seat_folder
+from .state_files import seat_folder
 
 _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
 _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
@@ -160,4 +160,4 @@ def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path
         discard_container(context, row)
         context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image), SECRETS_LABEL)
         put_ide_config(context, row)
-        put_config(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
+        put_config(context, row, {file.name: file.read_bytes() for file in seat_folder(work, row.id).glob("*")})

@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -149,9 +149,3 @@ def _place_references(copy: Path, repository: Path) -> None:
     for entry in copy.iterdir():
         _copy(entry, repository / entry.name)
     subprocess.run(["chown", "--recursive", f"--reference={repository}", str(repository)], check=True)
-
-
-def entries(folder: Path) -> Iterator[Path]:
-    """The files right in the folder; none if it does not exist."""
-    if folder.is_dir():
-        yield from sorted(folder.iterdir())

@@ -22,14 +22,7 @@ from ..common.messages import Message
 from ..common.models import CONTROLLER, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import client_map
-from ..egress.squid_config import (
-    RECONFIGURE,
-    Configuration,
-    complaint,
-    is_accepted,
-    live_configuration,
-    parse_command,
-)
+from ..egress.squid_config import RECONFIGURE, Configuration, complaint, is_accepted, live_configuration, parse_command
 from ..engine.client import Engine
 from ..engine.models import File
 from ..engine.several import ask_all
