@@ -107,12 +107,7 @@ def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]
 
 @contextmanager
 def origin_of(
-    context: NodeContext,
-    row: Workspace,
-    container: Container | None,
-    own: Checkpoint | None,
-    *,
-    released: bool = False,
+    context: NodeContext, row: Workspace, container: Container | None, own: Checkpoint | None, *, released: bool = False
 ) -> Iterator[tuple[str, str]]:
     """The seat's new start: its origin as a word, and its image, which exists on this machine within the block.
     ``own`` is the workspace's own checkpoint to use. ``released``: it is for another participant."""
