@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.common.models import Status
+from atelier.common.models import Status, Workspace
 from atelier.containers import container as seats
 from atelier.containers.container import SNAPSHOT_LABEL
-from atelier.containers.context import Context
+from atelier.containers.context import Context, NodeContext
 from atelier.containers.template_images import TemplateImages
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
 from atelier.workshop import release as releases
-from atelier.workspaces import service
+from atelier.workspaces import service, side_by_side
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
 from atelier.workspaces.reset import reset
 from support import container, context, open_store, order, site
@@ -194,6 +194,31 @@ def test_a_release_ends_the_sessions_of_a_seat_whose_reset_was_killed(
         here = context(made, store, engine)
         releases.release(here, id=row.id, name=None, password_hash="$new", files="keep", keep_hours=24)
         assert (renewed, name in engine.containers) == (["Seat"], True)
+
+
+@pytest.mark.parametrize("by", ["move", "revive"])
+def test_a_start_does_not_hide_that_files_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """A seat without the repository that it is made from must not be claimed."""
+
+    def cannot(here: NodeContext, row: Workspace, *_: object) -> None:
+        store.update(row.id, status=Status.ERROR, error=row.error)
+        raise AtelierError(Code.GIT_CLONE_FAILED, as_message("It is closed."))
+
+    for module in (seats, service):
+        monkeypatch.setattr(module, "await_ide", lambda *_: None)
+    monkeypatch.setattr(side_by_side, "fetch", cannot)
+    monkeypatch.setattr(Context, "cpus", lambda _: 1)
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat", git_url="https://example.org/a.git")])
+        store.update(row.id, status=Status.ERROR, error="It is closed.")
+        here = context(made, store, Engine(made.container_name(row.id), "exited", ""))
+        if by == "move":
+            seats.start_seat(here.on(), store.get(id=row.id))
+        else:
+            (revived,) = side_by_side.revive(here, [row.id])
+            assert "It is closed." in str(revived.error)
+        assert (store.get(id=row.id).status, store.get(id=row.id).error) == (Status.ERROR, "It is closed.")
 
 
 def killed_between_its_renames(name: str, id: str, broken: str = "") -> tuple[str, Engine]:

@@ -89,7 +89,9 @@ def start_seat(context: NodeContext, workspace: Workspace, fill: Callable[[], No
     start_container(context, workspace)
     await_ide(context, workspace)
     fill()
-    context.store.update(workspace.id, status=Status.RUNNING, error=None)
+    # One that still lacks the files of its repository runs, but is not ready.
+    lacks = workspace.error if context.store.get(id=workspace.id).git_pending else None
+    context.store.update(workspace.id, status=Status.ERROR if lacks else Status.RUNNING, error=lacks)
 
 
 def start_container(context: NodeContext, workspace: Workspace) -> None:

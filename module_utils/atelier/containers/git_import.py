@@ -21,6 +21,8 @@ from .save_work import cause
 # In the volume, which no commit of the container contains, and deleted as soon as git is done.
 _ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
 _MESSAGE_LENGTH = 600
+# Where nobody says how long git may take.
+FETCH_SECONDS = 300.0
 # Seconds for removing the old files and moving the new ones.
 _MOVE_SECONDS = 120.0
 _REMOVE_SECONDS = 15.0

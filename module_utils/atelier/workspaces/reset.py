@@ -12,7 +12,7 @@ from ..common.models import GIT_IMPORT, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL, await_ide, check_created, container_of, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
-from ..containers.git_import import fetch
+from ..containers.git_import import FETCH_SECONDS, fetch
 from ..containers.git_provisioning import repository_for
 from ..containers.snapshots import recover, snapshot
 from ..containers.template_images import TemplateImages
@@ -26,7 +26,6 @@ from .kept_containers import NEW_SUFFIX, go_back, last_kept, remove_expired, set
 from .views import Change, current_view, observed_view
 
 _RESET_LABEL = "atelier.reset"
-_FETCH_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def reset(
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
             await_ide(context, row)
             if row.git_pending:
-                fetch(context, row, None, _FETCH_SECONDS)
+                fetch(context, row, None, FETCH_SECONDS)
             if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
                 context.store.update(row.id, status=Status.RUNNING, error=None)
             after = observed_view(context.site, context.store.get(id=row.id), container)
@@ -202,7 +201,7 @@ def start_filled(context: NodeContext, row: Workspace, *, restore: bool = False)
 
         def fill() -> None:
             if row.git_pending:
-                fetch(context, row, None, _FETCH_SECONDS)
+                fetch(context, row, None, FETCH_SECONDS)
             push()
 
         start_seat(context, row, fill)

@@ -17,6 +17,7 @@ from ..common.messages import Message
 from ..common.models import Status
 from ..containers.container import container_of
 from ..containers.context import Context
+from ..containers.git_import import FETCH_SECONDS, fetch
 from ..containers.snapshots import recover
 from ..database.intent import wanted_up
 from ..database.lasting_errors import is_unreleased
@@ -131,4 +132,6 @@ def _revive_one(context: Context, id: str) -> Revived:
         is_down = container.status in DOWN
         if is_down:
             bring_up(here, row)
+            if here.store.get(id=id).git_pending:
+                fetch(here, row, None, FETCH_SECONDS)
         return Revived(id, started=is_down or undone)
