@@ -105,14 +105,12 @@ def main(module: AnsibleModule, context: Context) -> Result:
     csv = given.pop("seats_csv")
     sheet = CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
     outcome = clone(context, CloneOrder(sheet=sheet, **given), check_mode=module.check_mode)
-    changed = [str(seat["name"]) for seat in outcome.seats if seat["changed"]]
+    changed = [seat["name"] for seat in outcome["seats"] if seat["changed"]]
     return {
+        **outcome,
         "changed": bool(changed),
         "diff": {"before": {"changed_seats": []}, "after": {"changed_seats": changed}},
-        "source": outcome.source,
-        "seats": outcome.seats,
-        "failed_seats": [str(seat["name"]) for seat in outcome.seats if seat["error"] is not None],
-        "resumed": outcome.resumed,
+        "failed_seats": [seat["name"] for seat in outcome["seats"] if seat["error"] is not None],
     }
 
 

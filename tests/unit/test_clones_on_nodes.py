@@ -70,7 +70,7 @@ class Installation:
 
     def clone(self, count: int) -> dict[str, tuple[str, str | None]]:
         """The machine and the error of each clone, by name."""
-        seats = clone(self.context, CloneOrder(source="one", count=count)).seats
+        seats = clone(self.context, CloneOrder(source="one", count=count))["seats"]
         return {str(seat["name"]): (str(seat["node"]), seat["error"] and str(seat["error"])) for seat in seats}  # type: ignore[misc]
 
 
@@ -115,7 +115,7 @@ def test_a_seat_that_was_not_released_is_not_started_with_the_others(
     monkeypatch.setattr(cloning, "container_of", lambda _, row: container(name=row.name))
     monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
     for check_mode in (True, False):
-        seats = clone(installed.context, CloneOrder(source="one", names=names), check_mode=check_mode).seats
+        seats = clone(installed.context, CloneOrder(source="one", names=names), check_mode=check_mode)["seats"]
         assert [seat["changed"] for seat in seats] == [False, False] if check_mode else [True, False]
     assert started == ["one 2", "one 2"]
     assert "The release of 'one 1' failed" in str(seats[0]["error"])

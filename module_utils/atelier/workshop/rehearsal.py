@@ -150,7 +150,7 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
     begin = time.monotonic()
     order = CloneOrder(source_id=source.id, names=names, group=GROUP, owner=source.owner)
-    made = clone(context, order).seats
+    made = clone(context, order)["seats"]
     seconds = time.monotonic() - begin
     ids = {seat["id"] for seat in made if seat["error"] is None}
     ready = [row for row in leftover_seats(context) if row.id in ids]

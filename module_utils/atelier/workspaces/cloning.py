@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message
@@ -73,18 +74,10 @@ class _Seat:
     error: AtelierError | None = None
 
 
-@dataclass(frozen=True)
-class CloneOutcome:
-    """``source`` is its view, ``seats`` are views, each with ``changed`` and ``password`` (None unless it was set in
-    this run)."""
-
-    resumed: bool
-    source: dict[str, object]
-    seats: list[dict[str, object]]
-
-
-def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
+def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> dict[str, Any]:
     """Creates the missing seats of the request and starts stopped ones. Run it again to complete an interrupted run.
+    Returns whether it ``resumed`` one, the view of the ``source``, and those of the ``seats``, each with ``changed`` and
+    ``password`` (None unless it was set in this run).
 
     Reserving is all or nothing; after that a failed seat is ``error`` alone. Raises the validation codes,
     PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being created), the quotas' codes, SNAPSHOT_FAILED and
@@ -110,10 +103,10 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
         _note(context, order, seats)
         views = [_seat_view(context, seat) for seat in seats]
         context.store.close_batch(run_id)
-    return CloneOutcome(resumed, view(context.site, source, source.status), views)
+    return {"resumed": resumed, "source": view(context.site, source, source.status), "seats": views}
 
 
-def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
+def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> dict[str, Any]:
     """Returns what the request would do, without doing it."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
     seats = _seats(context, order, source, batch.id if batch else new_id(), dry_run=True)
@@ -122,7 +115,7 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
     for seat in seats:
         seat.changed = seat.make or (not is_unreleased(seat.workspace) and _start(context, seat, check_mode=True))
     views = [_planned_view(context, seat) for seat in seats]
-    return CloneOutcome(batch is not None, view(context.site, source, source.status), views)
+    return {"resumed": batch is not None, "source": view(context.site, source, source.status), "seats": views}
 
 
 def _check(order: CloneOrder) -> None:
