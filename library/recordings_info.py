@@ -21,9 +21,6 @@ options:
     description: Additional rules, C(labels) and C(hosts) by category name.
     type: dict
     default: {}
-  git_host:
-    description: Host name of the installation's git server, to categorize it as version control.
-    type: str
 extends_documentation_fragment: [atelier.site, atelier.workspace, atelier.check]
 """
 
@@ -79,7 +76,7 @@ from ansible.module_utils.atelier.recordings.report import check_recorded, repor
 def main(module: AnsibleModule) -> Result:
     params = module.params
     site = parse_site(params["site"])
-    categories = read_categories(params["categories"], git_host=params["git_host"])
+    categories = read_categories(params["categories"])
     with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=False) as store:
         workspace = store.get(id=params["id"], name=params["name"])
     engines = Engines(site, patience=PATIENCE_SECONDS)

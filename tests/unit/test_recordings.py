@@ -168,8 +168,11 @@ def test_organisations_stand_before_the_public_suffix() -> None:
 
 def test_categories() -> None:
     categories = read_categories(
-        {"AI APIs": {"labels": ["acme-ai"], "hosts": ["llm.school.example"]}, "School": {"labels": ["school"]}},
-        git_host="git.school.example",
+        {
+            "AI APIs": {"labels": ["acme-ai"], "hosts": ["llm.school.example"]},
+            "School": {"labels": ["school"]},
+            "Version Control": {"hosts": ["git.school.example"]},
+        },
     )
     found = {
         name: categories.of(name)

@@ -55,9 +55,9 @@ def organisation(domain: str) -> str | None:
     return str(owned).partition(".")[0] if owned else None
 
 
-def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str | None = None) -> Categories:
+def read_categories(extension: Mapping[str, Any] | None = None) -> Categories:
     """Atelier's list of categories with the site's ``extension`` applied: ``labels`` and ``hosts`` by category.
-    ``git_host`` is added to version control. Raises VALIDATION_ERROR for an invalid extension."""
+    Raises VALIDATION_ERROR for an invalid extension."""
     order: list[str] = []
     labels: dict[str, str] = {}
     hosts: dict[str, str] = {}
@@ -74,8 +74,6 @@ def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str
                 if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                     raise _no_extension(category)
                 known.update({name.lower().strip("."): category for name in names})
-    if git_host:
-        hosts.setdefault(git_host.lower(), "Version Control")
     return Categories(order, labels, hosts)
 
 
