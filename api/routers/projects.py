@@ -172,7 +172,9 @@ async def stop_project(
     stopped for being idle, a visit does not start it any more."""
     row = services.row(project_id)
     await _check_password(services, caller, "stop", row, body.password if body else None)
-    if services.presenter.status(row) is not Status.STOPPED or row.stop_reason in services.settings.wake_on_visit:
+    # One without a reason was stopped by an outage, and would be started again.
+    would_start = row.stop_reason is None or row.stop_reason in services.settings.wake_on_visit
+    if services.presenter.status(row) is not Status.STOPPED or would_start:
         await run_job(services, caller, "stop", [row.id])
     return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 

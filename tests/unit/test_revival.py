@@ -24,6 +24,7 @@ from support import NETWORKS, ROOMY, container, context, open_store, order, site
 
 from api.background import revival
 from api.background.revival import Revival
+from api.routers import projects
 from api.services import jobs
 
 
@@ -191,6 +192,34 @@ def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_hold
     assert "disk is full" in said.getMessage() and not said.exc_info
     assert stage.id not in wanted_up(stage.store)
     assert {id for job in stage.begun for id in job.project_ids} == {other.id}
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked"), [(None, True), (StopReason.IDLE, True), (StopReason.PERSON, False), (StopReason.END, False)]
+)
+def test_a_stop_of_what_an_outage_stopped_is_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: StopReason | None, asked: bool
+) -> None:
+    """It is down, and would be started in a moment."""
+    begun: list[str] = []
+
+    async def run(_: Any, __: Any, operation: str, ___: Any) -> None:
+        begun.append(operation)
+
+    monkeypatch.setattr(projects, "run_job", run)
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("seat")])
+        store.update(made.id, status=Status.STOPPED)
+        if reason:
+            stopped_on_purpose(store, made.id, reason)
+        services: Any = SimpleNamespace(
+            row=lambda id: store.get(id=id),
+            presenter=SimpleNamespace(status=lambda row: row.status),
+            settings=SimpleNamespace(wake_on_visit=["idle"]),
+        )
+        caller: Any = None
+        asyncio.run(projects.stop_project(made.id, services, caller))
+    assert begun == (["stop"] if asked else [])
 
 
 def test_one_that_a_killed_run_left_paused_goes_on_as_it_is(tmp_path: Path) -> None:
