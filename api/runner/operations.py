@@ -28,29 +28,6 @@ Outcomes = list[dict[str, Any]]
 _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
 
-def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
-    """Workspaces of the job that are still ``creating`` and that no other job works on."""
-    others = jobs.workspaces_with_open_jobs(but=job.id)
-    rows = (jobs.store.find(id=id) for id in job.project_ids if id not in others)
-    return [row.id for row in rows if row is not None and row.status is Status.CREATING]
-
-
-def _none(jobs: Jobs, job: Job) -> Sequence[str]:
-    return ()
-
-
-def _finalize(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    """Marks unfinished workspaces as failed, with the reason, so that none stays ``creating``."""
-    reason = ended.error.sentence if ended.error else Message("run_ended_before")
-    for id in _unfinished(jobs, job):
-        jobs.store.update(id, status=Status.ERROR, error=reason)
-    return _outcomes(jobs, job, ended)
-
-
-def _outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    return [_outcome(jobs.store, id) for id in job.project_ids]
-
-
 def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
     """The job's variables, and the id of its workspace if it is for one."""
     is_of_one = job.project_ids and HASHES not in job.variables
@@ -63,26 +40,6 @@ def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
     return lambda jobs, job: {name: job.id, **_of_one(jobs, job)}
 
 
-@dataclass(frozen=True)
-class Operation:
-    """The action of a job. Its variables hold ids and hashes only: playbooks read everything else from the rows."""
-
-    playbook: str
-    lane: str = "interactive"
-    variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
-    # The workspaces that the job's end leaves incomplete.
-    unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
-    # Updates the database to the results for the workspaces; returns the outcome of each.
-    finalize: Callable[[Jobs, Job, Ended], Outcomes] = _finalize
-    # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
-    needs_cleanup: bool = False
-    # Whether it may be canceled while it runs; not if that would leave a workspace between two states.
-    cancelable: bool = True
-    # Additional time limit, per workspace and for the whole.
-    seconds_each: float = 0
-    seconds: float = 0
-
-
 def _of_all(jobs: Jobs, job: Job) -> Mapping[str, Any]:
     return {"workspace_ids": list(job.project_ids), **job.variables}
 
@@ -92,76 +49,112 @@ def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
     return {"workshop_ids": [id for id in job.project_ids if jobs.store.find(id=id)], **job.variables}
 
 
-def _passwords_set(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    errors = password_errors(ended) or {}
-    return _with_errors(_finalize(jobs, job, ended), {id: error.sentence for id, error in errors.items()})
+@dataclass(frozen=True)
+class Operation:
+    """The action of a job. Its variables hold ids and hashes only: playbooks read everything else from the rows."""
+
+    playbook: str
+    lane: str = "interactive"
+    variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
+    # Whether its workspaces may be in the making: then its end leaves none ``creating``.
+    makes: bool = True
+    # What its end changes in the database besides.
+    settle: Callable[[Jobs, Job, Ended], object] = lambda *_: None
+    # Adds the results of its modules to the outcomes of its workspaces.
+    told: Callable[[Ended, Outcomes], Outcomes] = lambda _, outcomes: outcomes
+    # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
+    needs_cleanup: bool = False
+    # Whether it may be canceled while it runs; not if that would leave a workspace between two states.
+    cancelable: bool = True
+    # Additional time limit, per workspace and for the whole.
+    seconds_each: float = 0
+    seconds: float = 0
+
+    def unfinished(self, jobs: Jobs, job: Job) -> Sequence[str]:
+        """The workspaces that the job's end leaves incomplete: still ``creating``, and no other job works on them."""
+        if not self.makes:
+            return ()
+        others = jobs.workspaces_with_open_jobs(but=job.id)
+        rows = (jobs.store.find(id=id) for id in job.project_ids if id not in others)
+        return [row.id for row in rows if row is not None and row.status is Status.CREATING]
+
+    def finalize(self, jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+        """Updates the database to the job's end; returns the outcome of each workspace. Unfinished ones have failed,
+        for the reason of the job."""
+        self.settle(jobs, job, ended)
+        reason = ended.error.sentence if ended.error else Message("run_ended_before")
+        for id in self.unfinished(jobs, job):
+            jobs.store.update(id, status=Status.ERROR, error=reason)
+        return self.told(ended, [_outcome(jobs.store, id) for id in job.project_ids])
 
 
-def _checkpoint_taken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    return _with_warnings(_finalize(jobs, job, ended), checkpoint_warnings(ended))
-
-
-def _moved(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    lost = [seat["lost"] for seat in seats_of(ended, "workspace_move") if seat["lost"]]
-    return _with_warnings(_finalize(jobs, job, ended), lost)
-
-
-def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    return _with_errors(_finalize(jobs, job, ended), _errors(ended, "workspace_revive"))
-
-
-def _woken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+def _woken(jobs: Jobs, job: Job, ended: Ended) -> None:
     back_to_sleep(jobs.store, job.project_ids)
-    return _revived(jobs, job, ended)
 
 
-def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+def _released(jobs: Jobs, job: Job, ended: Ended) -> None:
     # Also if the run never reached the seat: its claim has ended, and it has its participant's files.
     row = jobs.store.find(id=job.project_ids[0])
     if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
         release_failed(jobs.store, row.id, ended.error.message)
-    return _finalize(jobs, job, ended)
+
+
+def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> None:
+    verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
+    if verdict:
+        jobs.add_event(job.id, VERDICT, verdict)
+
+
+def _errors_of(module: str) -> Callable[[Ended, Outcomes], Outcomes]:
+    """The errors of the workspaces for which the module failed."""
+
+    def told(ended: Ended, outcomes: Outcomes) -> Outcomes:
+        errors = {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
+        return [{**seat, "error": errors.get(seat["projectId"], seat["error"])} for seat in outcomes]
+
+    return told
+
+
+def _checkpoint_taken(ended: Ended, outcomes: Outcomes) -> Outcomes:
+    return _with_warnings(outcomes, checkpoint_warnings(ended))
+
+
+def _moved(ended: Ended, outcomes: Outcomes) -> Outcomes:
+    return _with_warnings(outcomes, [seat["lost"] for seat in seats_of(ended, "workspace_move") if seat["lost"]])
+
+
+def _with_warnings(outcomes: Outcomes, warnings: Sequence[str]) -> Outcomes:
+    return [{**seat, "warnings": [*seat["warnings"], *warnings]} for seat in outcomes]
+
+
+def _collected(ended: Ended, outcomes: Outcomes) -> Outcomes:
+    """An error of the seat, or of the run that did not get to it."""
+    entries = {entry["id"]: entry for entry in seats_of(ended, "workspace_archive")}
+    told = []
+    for outcome in outcomes:
+        entry = entries.get(outcome["projectId"])
+        error = entry["error"] if entry else ended.error.sentence if ended.error else None
+        if error:
+            told.append({**outcome, "status": "error", "error": error})
+        else:
+            note = entry["note"] if entry else None
+            told.append({**outcome, "error": None, "warnings": [note] if note else []})
+    return told
 
 
 def _of_several(playbook: str, module: str, *, seconds_each: float) -> Operation:
     """An operation whose ``module`` continues after a workspace fails, and leaves that one unchanged. The variables
     select the workspaces."""
-
-    def outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-        return _with_errors(_outcomes(jobs, job, ended), _errors(ended, module))
-
     return Operation(
         playbook,
         "bulk",
         lambda _, job: job.variables,
-        unfinished=_none,
-        finalize=outcomes,
+        makes=False,
+        told=_errors_of(module),
         cancelable=False,
         needs_cleanup=True,
         seconds_each=seconds_each,
     )
-
-
-def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
-    if verdict:
-        jobs.add_event(job.id, VERDICT, verdict)
-    return _finalize(jobs, job, ended)
-
-
-def _collected(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    """The outcome of each seat of a collect: an error of the seat, or of the run that did not get to it."""
-    entries = {entry["id"]: entry for entry in seats_of(ended, "workspace_archive")}
-    outcomes = []
-    for outcome in _outcomes(jobs, job, ended):
-        entry = entries.get(outcome["projectId"])
-        error = entry["error"] if entry else ended.error.sentence if ended.error else None
-        if error:
-            outcomes.append({**outcome, "status": "error", "error": error})
-        else:
-            note = entry["note"] if entry else None
-            outcomes.append({**outcome, "error": None, "warnings": [note] if note else []})
-    return outcomes
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -169,23 +162,25 @@ OPERATIONS: Mapping[str, Operation] = {
     "start": Operation("workspace_start"),
     "stop": Operation("workspace_stop"),
     "delete": Operation("workspace_delete", cancelable=False),
-    "password": Operation("workspace_password", finalize=_passwords_set, cancelable=False, seconds_each=10),
+    "password": Operation(
+        "workspace_password", told=_errors_of("workspace_passwords"), cancelable=False, seconds_each=10
+    ),
     "checkpoint": Operation(
         "workspace_checkpoint",
         variables=_of_one_with_run("checkpoint_id"),
-        finalize=_checkpoint_taken,
+        told=_checkpoint_taken,
         needs_cleanup=True,
     ),
     "reset": Operation("workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False),
     "upgrade": Operation("workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
     UPGRADE_ALL: _of_several("workspace_upgrade", "workspace_upgrade", seconds_each=600),
     # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
-    "move": Operation("workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
+    "move": Operation("workspace_move", told=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
     DRAIN: _of_several("node_drain", "cluster_node", seconds_each=300),
     RELEASE: Operation(
         "workspace_release",
         variables=_of_one_with_run("release_id"),
-        finalize=_released,
+        settle=_released,
         needs_cleanup=True,
         cancelable=False,
     ),
@@ -200,7 +195,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "workshop_rehearse",
         "bulk",
         lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
-        finalize=_rehearsed,
+        settle=_rehearsed,
         needs_cleanup=True,
     ),
     # Sequential, so that seats are not removed during a collect.
@@ -208,8 +203,8 @@ OPERATIONS: Mapping[str, Operation] = {
         "workshop_collect",
         "bulk",
         _of_those_left,
-        unfinished=_none,
-        finalize=_collected,
+        makes=False,
+        told=_collected,
         needs_cleanup=True,
         seconds_each=60,
     ),
@@ -217,17 +212,18 @@ OPERATIONS: Mapping[str, Operation] = {
         "workshop_teardown",
         "bulk",
         _of_those_left,
-        unfinished=_none,
-        finalize=_outcomes,
+        makes=False,
         cancelable=False,
         needs_cleanup=True,
         seconds_each=60,
     ),
     "whitelist": Operation("whitelist_set"),
     "repository": Operation("repository_create"),
-    "revive": Operation("workspace_revive", variables=_of_all, finalize=_revived, seconds_each=10),
+    "revive": Operation("workspace_revive", variables=_of_all, told=_errors_of("workspace_revive"), seconds_each=10),
     # Some may wait long for workspaces whose IDE does not answer.
-    WAKE: Operation("workspace_revive", "wake", _of_all, finalize=_woken, seconds_each=10),
+    WAKE: Operation(
+        "workspace_revive", "wake", _of_all, settle=_woken, told=_errors_of("workspace_revive"), seconds_each=10
+    ),
     # Not in the interactive lane, because DNS propagation may take minutes.
     "certificate": Operation("certificate_renew", "create"),
     "repair": Operation("reconcile", variables=lambda *_: {"repair": True}),
@@ -249,19 +245,6 @@ def _outcome(store: WorkspaceStore, id: str) -> dict[str, Any]:
         "error": row.error if row else None,
         "warnings": [row.git_problem] if row and row.git_problem else [],
     }
-
-
-def _errors(ended: Ended, module: str) -> dict[str, str]:
-    """The errors of the workspaces for which the module failed, by id."""
-    return {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
-
-
-def _with_errors(outcomes: Outcomes, errors: Mapping[str, str]) -> Outcomes:
-    return [{**seat, "error": errors[seat["projectId"]]} if seat["projectId"] in errors else seat for seat in outcomes]
-
-
-def _with_warnings(outcomes: Outcomes, warnings: Sequence[str]) -> Outcomes:
-    return [{**seat, "warnings": [*seat["warnings"], *warnings]} for seat in outcomes]
 
 
 def password_errors(ended: Ended) -> dict[str, AtelierError] | None:

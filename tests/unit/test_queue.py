@@ -38,9 +38,8 @@ def store(tmp_path: Path) -> Iterator[WorkspaceStore]:
 
 
 def made(store: WorkspaceStore) -> Queue:
-    empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "finalize": lambda *_: []}
-    stop = Operation("workspace_stop", **empty)
-    create = Operation("workspace_create", "create", **empty)
+    stop = Operation("workspace_stop")
+    create = Operation("workspace_create", "create")
     settings = SimpleNamespace(
         playbooks=Path("/"),
         inventory=Path("/"),
@@ -78,6 +77,18 @@ def test_a_drained_machines_job_says_which_workspaces_stayed(store: WorkspaceSto
     # One that is being created was none of the job's business.
     assert store.get(id=moved).status is Status.CREATING
     assert OPERATIONS[DRAIN].unfinished(jobs, job) == ()
+
+
+def test_each_workspace_of_a_job_has_the_error_that_its_module_told(store: WorkspaceStore) -> None:
+    done, failed = (row.id for row in store.reserve([order("one"), order("two")]))
+    jobs = Jobs(store)
+    for operation, module in (("password", "workspace_passwords"), ("revive", "workspace_revive")):
+        job = jobs.create(operation, [done, failed], {}, "operator")
+        ended = Ended("failed", {module: {"seats": [{"id": done, "error": None}, {"id": failed, "error": "Silent."}]}})
+        for id in (done, failed):
+            store.update(id, status=Status.RUNNING, error=None)
+        outcomes = OPERATIONS[operation].finalize(jobs, job, ended)
+        assert [outcome["error"] for outcome in outcomes] == [None, "Silent."]
 
 
 @pytest.mark.parametrize(
