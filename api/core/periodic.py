@@ -10,13 +10,17 @@ from typing import Protocol
 from atelier.common.errors import AtelierError
 
 
-class _Docker(Protocol):
+class Docker(Protocol):
+    """The watcher's view of Docker. ``outages`` is incremented when Docker becomes unreachable."""
+
     @property
     def available(self) -> bool: ...
+    @property
+    def outages(self) -> int: ...
 
 
 async def run_periodically(
-    log: logging.Logger, task: str, seconds: float, look: Callable[[], Awaitable[None]], docker: _Docker | None = None
+    log: logging.Logger, task: str, seconds: float, look: Callable[[], Awaitable[None]], docker: Docker | None = None
 ) -> None:
     """Calls ``look`` every ``seconds`` until it is cancelled; with ``docker``, only while that is available.
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
 from atelier.common.errors import AtelierError, Code
@@ -24,6 +24,7 @@ from atelier.common.messages import Message
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.engine.docker_errors import is_engine_away
 
+from ..core.periodic import Docker
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute
 from .operations import Operation
@@ -54,15 +55,6 @@ class _Ticket:
     begun: bool = False
     canceled: threading.Event = field(default_factory=threading.Event)
     dropped: threading.Event = field(default_factory=threading.Event)
-
-
-class Docker(Protocol):
-    """The watcher's view of Docker. ``outages`` is incremented when Docker becomes unreachable."""
-
-    @property
-    def available(self) -> bool: ...
-    @property
-    def outages(self) -> int: ...
 
 
 class Queue:
