@@ -67,8 +67,6 @@ forgotten:
   type: int
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.backup.create import back_up, failures_noted
 from ansible.module_utils.atelier.backup.restic import source_of
@@ -82,7 +80,7 @@ def main(module: AnsibleModule) -> Result:
     # Also when Docker does not answer.
     with failures_noted(site.state_dir), open_context(site, ready_timeout=timeout, progress=progress) as context:
         outcome = back_up(context, source_of(given), keep=given["keep"], create=given["create"])
-    return {"changed": True, **asdict(outcome)}
+    return {"changed": True, **outcome}
 
 
 if __name__ == "__main__":

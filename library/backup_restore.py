@@ -75,8 +75,6 @@ missing:
   elements: str
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.backup.restic import source_of
 from ansible.module_utils.atelier.backup.restore import fetch_backup, place_backup, restore_seats
@@ -96,9 +94,9 @@ def main(module: AnsibleModule) -> Result:
     source = source_of(given)
     if given["state"] == "fetched":
         fetched = fetch_backup(site, source, given["snapshot"], progress, newer_version, replace=given["replace"])
-        return {"changed": False, **asdict(fetched)}
+        return {"changed": False, **fetched}
     with open_context(site, ready_timeout=given["ready_timeout"], progress=progress) as context:
-        return {"changed": True, **asdict(restore_seats(context, source))}
+        return {"changed": True, **restore_seats(context, source)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from atelier.backup import create, seats
-from atelier.backup.create import BackupOutcome, LastBackup, failures_noted, last_backup
+from atelier.backup.create import LastBackup, failures_noted, last_backup
 from atelier.backup.manifest import SavedImages, last_copies, run_of
 from atelier.backup.restic import Source
 from atelier.backup.seats import SavedSeat
@@ -265,7 +265,7 @@ class Saving:
     repository: Repository
     rows: dict[str, Workspace]
 
-    def back_up(self, *, without: Sequence[str] = (), **keep: int) -> BackupOutcome:
+    def back_up(self, *, without: Sequence[str] = (), **keep: int) -> dict[str, Any]:
         """A seat of ``without`` is larger than one may be."""
         for name, made in self.rows.items():
             size = self.here.site.archive.content_bytes + 1 if name in without else 1
@@ -298,7 +298,7 @@ def test_old_backups_are_forgotten_also_when_a_seat_could_not_be_saved(saving: S
     assert saving.repository.backups == ["c", second]
     third = saving.fail(without=["two"], last=1)
     assert saving.repository.backups == [second, third], "each seat's last copy"
-    assert saving.back_up(last=1).forgotten == 2
+    assert saving.back_up(last=1)["forgotten"] == 2
     assert len(saving.repository.backups) == 1
     assert {run_of(found) for found in saving.repository.found} == {f"run-{saving.repository.backups[0]}"}
 
@@ -313,7 +313,7 @@ def test_a_seat_that_was_never_saved_keeps_one_backup_at_most(saving: Saving) ->
 def test_the_last_copy_of_a_seat_whose_container_is_gone_is_kept(saving: Saving) -> None:
     saving.repository.add_backups("a")
     saving.rows.pop("one")
-    assert [saving.back_up(last=1).forgotten for _ in range(2)] == [0, 1]
+    assert [saving.back_up(last=1)["forgotten"] for _ in range(2)] == [0, 1]
     assert saving.repository.backups[0] == "a" and len(saving.repository.backups) == 2
 
 
@@ -327,7 +327,7 @@ def test_a_full_repository_gets_room_by_the_rules_and_the_backup_is_made(saving:
     saving.repository.add_backups("a", "b", "c")
     saving.repository.room = 7
     outcome = saving.back_up(last=1)
-    assert (outcome.forgotten, len(saving.repository.backups)) == (3, 1)
+    assert (outcome["forgotten"], len(saving.repository.backups)) == (3, 1)
     assert last_backup(saving.here.site.state_dir).error is None
 
 

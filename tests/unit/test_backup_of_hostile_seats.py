@@ -214,5 +214,5 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
     (tmp_path / "key").write_text("secret")
     here = context(site(tmp_path), store, Docker("seat", []))
     outcome = restore.restore_seats(here, Source("/elsewhere", tmp_path / "key"))
-    assert outcome.missing == ["stranger"]
+    assert outcome["missing"] == ["stranger"]
     assert "ValueError" in str(store.get(id=world.row.id).error)

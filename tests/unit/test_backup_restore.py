@@ -16,7 +16,7 @@ import yaml
 from atelier.backup import restore
 from atelier.backup.manifest import FORMAT, Manifest, SavedImages, read_manifest
 from atelier.backup.restic import Source
-from atelier.backup.restore import Fetched, _check_database, _holds, fetch_backup, place_backup, restore_folder
+from atelier.backup.restore import _check_database, _holds, fetch_backup, place_backup, restore_folder
 from atelier.backup.state_files import (
     MANIFEST,
     WORK,
@@ -252,7 +252,7 @@ class Machine:
     source: Source
     repository: Repository
 
-    def fetch(self, snapshot: str | None = None, *, replace: bool = False) -> Fetched:
+    def fetch(self, snapshot: str | None = None, *, replace: bool = False) -> dict[str, Any]:
         return fetch_backup(self.here, self.source, snapshot, lambda *_: None, newer_version, replace=replace)
 
 
@@ -273,12 +273,17 @@ def test_a_restore_is_refused_while_what_it_replaces_is_saved(machine: Machine) 
         machine.fetch(replace=True)
     assert error.value.code is Code.WORKSPACE_BUSY
     assert not restore_folder(machine.here).exists()
-    assert machine.fetch(replace=True).snapshot == "a"
+    assert machine.fetch(replace=True)["snapshot"] == "a"
 
 
 def test_a_backup_of_a_newer_version_is_refused_before_anything_is_removed(machine: Machine) -> None:
     state = machine.repository.add("a")
-    assert machine.fetch() == Fetched("a", MANIFEST_OF_NOTHING.taken_at, 0, False)
+    assert machine.fetch() == {
+        "snapshot": "a",
+        "taken_at": MANIFEST_OF_NOTHING.taken_at,
+        "workspaces": 0,
+        "replaces": False,
+    }
     noted = asdict(of_checkout()) | {"version": "0.100.0", "only newer ones know": 1}
     state = machine.repository.add("b")
     (state / "installed.json").write_text(json.dumps(noted))
@@ -290,18 +295,18 @@ def test_a_backup_of_a_newer_version_is_refused_before_anything_is_removed(machi
 def test_a_damaged_database_is_replaced_only_if_that_is_wanted(machine: Machine) -> None:
     machine.repository.add("a")
     machine.here.state_dir.mkdir()
-    assert not machine.fetch().replaces
+    assert not machine.fetch()["replaces"]
     (machine.here.state_dir / "registry.sqlite3").write_bytes(b"damaged" * 1000)
     with pytest.raises(AtelierError) as error:
         machine.fetch()
     refused(error, Code.VALIDATION_ERROR, "replace")
-    assert machine.fetch(replace=True).replaces
+    assert machine.fetch(replace=True)["replaces"]
 
 
 def test_what_is_left_of_an_installation_without_its_database_is_removed_first(machine: Machine) -> None:
     machine.repository.add("a")
     (machine.here.state_dir / "gateway").mkdir(parents=True)
-    assert machine.fetch().replaces
+    assert machine.fetch()["replaces"]
 
 
 def test_files_that_were_read_halfway_are_taken_for_no_backup(machine: Machine) -> None:
@@ -385,7 +390,7 @@ def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restore
             assert error.value.code is code
             return
         outcome = restore.restore_seats(here, machine.source)
-        assert (outcome.ids, outcome.workspaces, outcome.missing) == ([good.id], 3, ["broken", "lost"])
+        assert (outcome["ids"], outcome["workspaces"], outcome["missing"]) == ([good.id], 3, ["broken", "lost"])
         assert store.get(id=good.id).status is Status.STOPPED
         assert unfinished(store) == {}, "its files are the backup's, and not to be replaced by its branch's"
         for row, said in ((broken, "It cannot be made."), (lost, "It was full.")):
@@ -424,7 +429,7 @@ def test_only_a_restore_that_was_interrupted_needs_no_word_to_replace(machine: M
     place_backup(machine.here)
     with open_store(machine.here.state_dir) as store:
         store.reserve([order("one")])
-    assert machine.fetch().replaces
+    assert machine.fetch()["replaces"]
     # A purge by hand ends that, and so does ./atelier up; the restore's own purge does not.
     folder, variable = restore_folder(machine.here), "platform_down_restore"
     remove = tasks("tasks/purge.yml", atelier_state_dir=machine.here.state_dir)[

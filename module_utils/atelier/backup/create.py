@@ -47,18 +47,6 @@ _CHUNK = 1024**2
 
 
 @dataclass(frozen=True)
-class BackupOutcome:
-    """``snapshot`` is the id to restore; ``created`` whether the repository is new. ``warnings`` name seats that were
-    paused for long."""
-
-    snapshot: str
-    workspaces: int
-    created: bool
-    forgotten: int
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class LastBackup:
     """The end of the last backup, and the time of the last good one (ISO 8601). ``error`` is a message's data."""
 
@@ -83,13 +71,14 @@ def last_backup(state_dir: Path) -> LastBackup:
         return LastBackup()
 
 
-def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
+def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create: bool) -> dict[str, Any]:
     """Saves the installation; people keep working. ``create`` makes the repository if there is none. Then forgets the
     backups that no rule of ``keep`` keeps; a full repository gets room by that, and the backup is tried once more.
 
     A seat that cannot be saved, or a machine that does not answer, does not keep the others from it; BACKUP_FAILED
     names it in the end. The last backup that has it is kept, whatever the rules. Also raises VALIDATION_ERROR for wrong
-    settings, WORKSPACE_BUSY while another backup is made or restored, DISK_FULL, SERVICE_UNAVAILABLE.
+    settings, WORKSPACE_BUSY while another backup is made or restored, DISK_FULL, SERVICE_UNAVAILABLE. Returns what the
+    module ``backup`` does; ``warnings`` name seats that were paused for long.
     """
     state_dir = context.site.state_dir
     variables = source.check(state_dir)
@@ -109,8 +98,8 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
             if not forgotten:
                 raise
             outcome = _back_up(context, restic, keep, create)
-            outcome = replace(outcome, forgotten=outcome.forgotten + forgotten)
-        _note(state_dir, outcome)
+            outcome["forgotten"] += forgotten
+        _note(state_dir, outcome["snapshot"])
     return outcome
 
 
@@ -146,7 +135,7 @@ def _reason(error: Exception) -> Message:
     return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
 
 
-def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
+def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: bool) -> dict[str, Any]:
     created = restic.open(create=create)
     restic.check_owner(STATE)
     with _work_folder(context.site.state_dir) as work:
@@ -160,8 +149,13 @@ def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: 
     if saved.away:
         why = Message("backup.machines_away", nodes=", ".join(saved.away), why=next(iter(saved.away.values())))
         raise AtelierError(Code.BACKUP_FAILED, why, field="site.nodes", nodes=saved.away, snapshot=snapshot[:8])
-    warnings = [seat.warning for seat in saved.seats.values() if seat.warning]
-    return BackupOutcome(snapshot, len(saved.seats), created, forgotten, warnings)
+    return {
+        "snapshot": snapshot,
+        "workspaces": len(saved.seats),
+        "created": created,
+        "forgotten": forgotten,
+        "warnings": [seat.warning for seat in saved.seats.values() if seat.warning],
+    }
 
 
 @dataclass
@@ -340,9 +334,9 @@ def _host(site: Site) -> str:
     return f"{site.instance}-{hashlib.sha256(site.names_key or b'').hexdigest()[:8]}"
 
 
-def _note(state_dir: Path, outcome: BackupOutcome | None = None, error: Mapping[str, Any] | None = None) -> None:
+def _note(state_dir: Path, snapshot: str | None = None, error: Mapping[str, Any] | None = None) -> None:
     (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
     noted = replace(last_backup(state_dir), ended_at=now(), error=error)
-    if outcome:
-        noted = replace(noted, succeeded_at=noted.ended_at, snapshot=outcome.snapshot)
+    if snapshot:
+        noted = replace(noted, succeeded_at=noted.ended_at, snapshot=snapshot)
     write_atomically(state_dir / STATUS, json.dumps(asdict(noted)).encode(), mode=0o600)

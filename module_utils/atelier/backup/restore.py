@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code, faults_of, invalid
@@ -49,28 +49,6 @@ _AT_ONCE = 4
 _BEGUN = "begun"
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """``workspaces`` and ``taken_at`` are the backup's; ``replaces`` says whether there is an installation, which must
-    be removed before the next step."""
-
-    snapshot: str
-    taken_at: str
-    workspaces: int
-    replaces: bool
-
-
-@dataclass(frozen=True)
-class RestoredSeats:
-    """``ids``: the workspaces that should run; ``missing``: the names of those without their files, which have an error
-    that says why; ``unrecorded``: the machines whose recordings are missing."""
-
-    ids: Sequence[str]
-    workspaces: int
-    missing: Sequence[str]
-    unrecorded: Sequence[str]
-
-
 def restore_folder(site: Site) -> Path:
     """The folder of a restore that is under way."""
     return site.state_dir.with_name(f"{site.state_dir.name}.restore")
@@ -84,9 +62,10 @@ def fetch_backup(
     newer_version: Callable[[Path], str | None],
     *,
     replace: bool,
-) -> Fetched:
+) -> dict[str, Any]:
     """Reads the backup, the newest or the named one, and checks all its data, the settings, and that nothing is lost.
-    ``newer_version`` returns the version that made a state folder if it is newer than this one.
+    ``newer_version`` returns the version that made a state folder if it is newer than this one. ``replaces`` of the
+    result says whether there is an installation, which must be removed before the next step.
 
     Raises VALIDATION_ERROR for a wrong password, repository, snapshot or setting, for a backup of a newer Atelier, and
     for an installation with workspaces unless ``replace``; WORKSPACE_BUSY while a backup is made of it, which may
@@ -107,7 +86,8 @@ def fetch_backup(
     manifest = read_manifest(saved / WORK / MANIFEST)
     manifest.check(site)
     count = _check_database(site, registry_copy(saved / WORK))
-    return Fetched(chosen, manifest.taken_at, count, begun or any(site.state_dir.glob("*")))
+    replaces = begun or any(site.state_dir.glob("*"))
+    return {"snapshot": chosen, "taken_at": manifest.taken_at, "workspaces": count, "replaces": replaces}
 
 
 def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: str | None, progress: Progress) -> str:
@@ -163,9 +143,11 @@ def place_backup(site: Site) -> None:
                 store.update(row.id, status=Status.ERROR, error=Message("run_ended_before"))
 
 
-def restore_seats(context: Context, source: Source) -> RestoredSeats:
+def restore_seats(context: Context, source: Source) -> dict[str, Any]:
     """Creates the containers of all workspaces, not started, from their images. One that cannot be created does not
-    keep the others from it. Raises BACKUP_FAILED, DISK_FULL, SERVICE_UNAVAILABLE."""
+    keep the others from it: its error says why, and its name is ``missing`` in the result. ``ids`` are the workspaces
+    that should run, ``unrecorded`` the machines whose recordings are missing. Raises BACKUP_FAILED, DISK_FULL,
+    SERVICE_UNAVAILABLE."""
     work = _saved(context.site) / WORK
     manifest = read_manifest(work / MANIFEST)
     restic = Restic(source, source.check(context.site.state_dir), "", restore_folder(context.site) / "cache")
@@ -192,7 +174,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
         context.sync_routes()
         (context.site.state_dir / RESTORING).unlink(missing_ok=True)
     missing = [row.name for row in rows if row.id not in made]
-    return RestoredSeats(sorted(wanted & made), len(rows), missing, unrecorded)
+    return {"ids": sorted(wanted & made), "workspaces": len(rows), "missing": missing, "unrecorded": unrecorded}
 
 
 def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> bool:

@@ -76,8 +76,8 @@ class _Seat:
 
 def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> dict[str, Any]:
     """Creates the missing seats of the request and starts stopped ones. Run it again to complete an interrupted run.
-    Returns whether it ``resumed`` one, the view of the ``source``, and those of the ``seats``, each with ``changed`` and
-    ``password`` (None unless it was set in this run).
+    Returns whether it ``resumed`` one, the view of the ``source``, and views of the ``seats``, each with ``changed``
+    and ``password`` (None unless it was set in this run).
 
     Reserving is all or nothing; after that a failed seat is ``error`` alone. Raises the validation codes,
     PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being created), the quotas' codes, SNAPSHOT_FAILED and
