@@ -22,7 +22,7 @@ from atelier.workshop import release as releases
 from atelier.workspaces import service, side_by_side
 from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
 from atelier.workspaces.reset import reset
-from support import container, context, open_store, order, site
+from support import container, context, open_store, order, quotas, site
 
 
 class Engine:
@@ -176,6 +176,24 @@ def test_a_seat_whose_killed_reset_is_ended_by_a_start_trusts_its_proxy(
         engine = Engine(made.container_name(row.id), "created", "")
         service.bring_up(context(made, store, engine).on(), store.get(id=row.id))
         assert (done, [*engine.containers.values()]) == (["put", "trusted"], ["running"])
+
+
+def test_a_reset_that_fails_after_a_killed_one_leaves_the_seat_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the new container the one with its work would count as replaced, and be removed some day."""
+    made = site(tmp_path)
+    with open_store(tmp_path, quotas(concurrent=1)) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.STOPPED)
+        (other,) = store.reserve([order("Other")])
+        store.update(other.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+        _, engine = killed_between_its_renames(name, row.id)
+        with pytest.raises(AtelierError) as error:
+            reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
+        assert error.value.code is Code.CONCURRENT_LIMIT_REACHED
+        assert [*engine.containers] == [name]
 
 
 def test_a_release_ends_the_sessions_of_a_seat_whose_reset_was_killed(

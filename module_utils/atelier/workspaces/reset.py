@@ -22,7 +22,14 @@ from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
 from ..engine.models import Container
 from .checkpoints import Checkpoint, fetch_checkpoint, newest_checkpoint
-from .kept_containers import NEW_SUFFIX, go_back, last_kept, remove_expired, set_aside
+from .kept_containers import (
+    NEW_SUFFIX,
+    go_back,
+    last_kept,
+    remove_expired,
+    restore_previous_container,
+    set_aside,
+)
 from .views import Change, current_view, observed_view
 
 _RESET_LABEL = "atelier.reset"
@@ -67,6 +74,9 @@ def reset(
         check_created(row)
         context = context.at(row)
         recover(context, row)
+        # Of a run that was killed between the old container's new name and the new one's.
+        restore_previous_container(context, row)
+        row = context.store.get(id=row.id)
         container = container_of(context, row)
         before = observed_view(context.site, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
