@@ -6,7 +6,6 @@ import secrets
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urljoin, urlsplit
 
@@ -27,17 +26,9 @@ _HANDSHAKE = {
 }
 
 
-@dataclass(frozen=True)
-class ProbeResult:
-    """Seconds until the WebSocket was open, and the error, if any."""
-
-    seconds: float
-    fault: str | None
-
-
-def probe(site: Site, workspace_id: str, timeout: float) -> ProbeResult:
-    """Requests the seat from this machine's gateway by its host name. Never raises for faults of the network or the
-    seat, and takes at most ``timeout`` seconds."""
+def probe(site: Site, workspace_id: str, timeout: float) -> tuple[float, str | None]:
+    """Requests the seat from this machine's gateway by its host name. Returns the seconds until the WebSocket was open,
+    and the error, if any. Never raises for faults of the network or the seat, and takes at most ``timeout`` seconds."""
     begin = time.monotonic()
     attempt = _Probe(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
     try:
@@ -45,7 +36,7 @@ def probe(site: Site, workspace_id: str, timeout: float) -> ProbeResult:
     # ValueError: a redirect to an invalid address.
     except (OSError, ValueError) as error:
         fault = Message("gateway_silent", kind=type(error).__name__)
-    return ProbeResult(time.monotonic() - begin, fault)
+    return time.monotonic() - begin, fault
 
 
 class _Probe:

@@ -161,10 +161,10 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     context.progress(Message("step.opening"), 0, count)
     with ThreadPoolExecutor(max(len(ready), 1)) as threads:
         probes = list(threads.map(lambda row: probe(context.site, row.id, context.ready_timeout), ready))
-    failed = [found for found in probes if found.fault]
-    if failed:
-        reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
-    times = sorted(found.seconds for found in probes if not found.fault)
+    faults = [fault for _, fault in probes if fault]
+    if faults:
+        reasons.append(Message("not_opened", failed=len(faults), count=len(ready), fault=faults[0]))
+    times = sorted(took for took, fault in probes if not fault)
     p50 = statistics.median(times) if times else None
     p95 = times[min(int(len(times) * 0.95), len(times) - 1)] if times else None
     if p95 is not None and p95 > _SLOWEST_SECONDS:
