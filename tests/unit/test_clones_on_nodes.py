@@ -122,6 +122,26 @@ def test_a_seat_that_was_not_released_is_not_started_with_the_others(
     assert is_unreleased(store.get(name="one 1"))
 
 
+def test_a_seat_whose_upgrade_was_killed_is_not_made_again(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container has the name of a kept one, and is removed some day if the seat has another."""
+    started: list[str] = []
+    installed.clone(1)
+    installed.made.clear()
+    seat = installed.context.store.get(name="one 1")
+    name = installed.here.container_name(seat.id)
+    names = [f"{name}-kept-20260101t000000000000z", f"{name}-new"]
+    engine = SimpleNamespace(
+        inspect=lambda asked: container(name=asked) if asked in names else None,
+        container_names=lambda _: dict.fromkeys(names, seat.id),
+    )
+    monkeypatch.setattr(installed.context.engines, "of", lambda _: engine)
+    monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
+    clone(installed.context, CloneOrder(source="one", names=["one 1"]))
+    assert (installed.made, started) == ({}, ["one 1"])
+
+
 def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:
     others_are_made = threading.Event()
 

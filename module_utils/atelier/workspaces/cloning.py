@@ -25,6 +25,7 @@ from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
 from ..engine.models import Image
 from .credentials_csv import CredentialsCsv
+from .kept_containers import previous_container
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 from .side_by_side import IDES_PER_CORE
@@ -233,7 +234,9 @@ def _is_unmade(context: Context, row: Workspace) -> bool:
     if row.status is Status.CREATING:
         return True
     try:
-        return container_of(context.at(row), row) is None
+        here = context.at(row)
+        # Its start gives a seat whose reset or upgrade was killed its container back.
+        return container_of(here, row) is None and previous_container(here, row.id) is None
     except AtelierError as error:
         if error.code is not Code.NODE_UNAVAILABLE:
             raise
