@@ -49,7 +49,7 @@ from .schemas.fields import TEMPLATE_FROM_GIT
 from .services.services import Services
 from .settings import Settings, load_settings
 from .web.application import install as install_pages
-from .web.error_pages import refusal
+from .web.error_pages import error_page, refusal
 
 log = logging.getLogger("atelier")
 
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     parts = (projects, aliases, ports, jobs, system, session, egress, git, workshop, seats, nodes, visits)
     routers = [part.router for part in parts]
-    errors.install(app, [route for router in routers for route in router.routes])
+    errors.install(app, [route for router in routers for route in router.routes], error_page)
     for router in routers:
         app.include_router(router)
     install_pages(app)

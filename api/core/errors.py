@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from atelier.common.atomic_files import no_space
@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from .responses import JSON
@@ -172,23 +173,32 @@ def _sentence(finding: Mapping[str, Any]) -> Message:
     return Message(id, **{name: str(context[name]).replace(" or ", ", ") for name in names})
 
 
-def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Registers the error handlers, so that every error has the contract's shape."""
+def nothing_here() -> AtelierError:
+    return AtelierError(Code.NOT_FOUND, Message("api.nothing_here"))
+
+
+def install(
+    app: FastAPI, routes: Sequence[BaseRoute], page: Callable[[Request, AtelierError], Response | None]
+) -> None:
+    """Registers the error handlers, so that every error has the contract's shape, or is told by a ``page``."""
 
     @app.exception_handler(AtelierError)
-    async def atelier_error(request: Request, error: AtelierError) -> JSON:
+    async def atelier_error(request: Request, error: AtelierError) -> Response:
         if _is_clone(request) and STATUS.get(error.code) in (400, 409):
             # As the contract has it: one status and sentence for all causes, the cause in ``message``.
             return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
-        return error_response(error, of_project=_is_of_project(request))
+        return page(request, error) or error_response(error, of_project=_is_of_project(request))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSON:
-        of_project = _is_of_project(request)
-        return validation_response(error.errors(), of_clone=_is_clone(request), of_project=of_project)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        of_clone, of_project = _is_clone(request), _is_of_project(request)
+        told = page(request, nothing_here())
+        return told or validation_response(error.errors(), of_clone=of_clone, of_project=of_project)
 
     @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSON:
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404 and (told := page(request, nothing_here())):
+            return told
         other = (Code.VALIDATION_ERROR, Message("input.invalid", said=error.detail))
         code, sentence = _HTTP_ERRORS.get(error.status_code, other)
         body = error_body(code, sentence, {"body": sentence} if error.status_code == 400 else {})
@@ -198,16 +208,17 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return JSON(body, error.status_code, headers=headers)
 
     @app.exception_handler(OSError)
-    async def full_disk(request: Request, error: OSError) -> JSON:
+    async def full_disk(request: Request, error: OSError) -> Response:
         full = no_space(error)
         if full is None:
             raise error
-        return error_response(full)
+        return page(request, full) or error_response(full)
 
     @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSON:
+    async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("%s %a failed", request.method, request.url.path, exc_info=error)
-        return JSON(error_body(Code.INTERNAL_ERROR, Message("api.unforeseen"), {}), 500)
+        failed = AtelierError(Code.INTERNAL_ERROR, Message("api.unforeseen"))
+        return page(request, failed) or error_response(failed)
 
 
 def _is_clone(request: Request) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
-from .error_pages import install_wrong_addresses
 from .i18n import languages
 from .routes import operator, workshop
 from .templating import STATIC, FragmentCache
@@ -19,7 +18,6 @@ def install(app: FastAPI) -> None:
     app.state.pages = FragmentCache()
     for of in (operator.router, workshop.for_all, workshop.for_workshop):
         app.include_router(of)
-    install_wrong_addresses(app)
     app.mount("/static", _Files(directory=STATIC), name="static")
 
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Coroutine
-from inspect import isawaitable
-from typing import Any
-
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from ..auth.middleware import is_page
-from ..core.errors import STATUS
+from ..auth.middleware import Caller, is_page
+from ..core.errors import STATUS, nothing_here
 from .i18n import Words, choose_language, words
 from .templating import page
-
-log = logging.getLogger(__name__)
 
 # The field and texts for signing in to each kind of page.
 _DOORS = {
@@ -33,53 +23,30 @@ _NOT_FOR_EYES = ("/api/", "/pages/")
 
 
 class PageRoute(APIRoute):
-    """Shows errors as pages: callers without access can sign in, other errors are explained."""
+    """The address of a page: errors are told by pages, too."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
 
-        async def answer_or_say_why(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except AtelierError as error:
-                if error.code is Code.UNAUTHORIZED:
-                    door = _DOORS[request.url.path.startswith(("/workshop", "/pages/workshop"))]
-                    return page("sign_in.html", _translator(request.headers), STATUS[error.code], door=door)
-                fault = error
-            except RequestValidationError:
-                fault = _nowhere()
-            except Exception:  # the boundary: people get an error page, the log has the cause
-                log.exception("%s could not be shown", request.url.path)
-                fault = AtelierError(Code.INTERNAL_ERROR, Message("api.unforeseen"))
-            return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
-
-        return answer_or_say_why
+def error_page(request: Request, error: AtelierError) -> Response | None:
+    """The page that tells of the error, at the address of a page or an unknown one that a browser looks at; callers
+    without access can sign in. None for programs. Redirects if only a trailing slash is too much."""
+    route, path = request.scope.get("route"), request.url.path
+    if isinstance(route, PageRoute):
+        if error.code is Code.UNAUTHORIZED:
+            door = _DOORS[path.startswith(("/workshop", "/pages/workshop"))]
+            return page("sign_in.html", _translator(request.headers), STATUS[error.code], door=door)
+    elif isinstance(route, APIRoute) or not _is_looked_at(request.method, path, request.headers):
+        return None
+    elif path.endswith("/") and is_page(path.rstrip("/")):
+        return RedirectResponse(path.rstrip("/"), 308)
+    caller: Caller | None = request.scope.get("caller")
+    return _trouble(request.headers, error, is_operator=caller is not None and caller.operator)
 
 
 def refusal(method: str, path: str, headers: Headers, error: AtelierError) -> Response | None:
     """The page for a browser that is refused; None for a program. It does not reveal what is at the address."""
     if not _is_looked_at(method, path, headers):
         return None
-    return _trouble(headers, _nowhere() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
-
-
-def install_wrong_addresses(app: FastAPI) -> None:
-    """The page for an unknown address; redirects if only a trailing slash is too much."""
-    say_to_programs = app.exception_handlers[HTTPException]
-
-    @app.exception_handler(404)
-    async def nowhere(request: Request, error: HTTPException) -> Response:
-        path = request.url.path
-        if not _is_looked_at(request.method, path, request.headers):
-            answer = say_to_programs(request, error)
-            return await answer if isawaitable(answer) else answer
-        if path.endswith("/") and is_page(path.rstrip("/")):
-            return RedirectResponse(path.rstrip("/"), 308)
-        return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
-
-
-def _nowhere() -> AtelierError:
-    return AtelierError(Code.NOT_FOUND, Message("api.nothing_here"))
+    return _trouble(headers, nothing_here() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
 
 
 def _is_looked_at(method: str, path: str, headers: Headers) -> bool:
