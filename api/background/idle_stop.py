@@ -79,7 +79,9 @@ class IdleStop:
                 if signs.in_use:
                     self._used[id] = moment
                 end = self._end if id in seats else None
-                if reason := is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since):
+                reason = is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since)
+                # On a machine that does not answer it would fail, and be asked for again at each look.
+                if reason and services.watcher.answers(rows[id].node):
                     log.info("stopping %s (%s): %s", id, rows[id].name, reason)
                     await start_stop(services, _CALLER, id, reason, self._stopping)
             except Exception:  # the boundary: one seat is no reason to leave the others running

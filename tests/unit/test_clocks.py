@@ -122,7 +122,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
             workspace_timeout=120,
             workshop=SimpleNamespace(end=datetime.fromtimestamp(START + 5 * HOUR, UTC), group="w"),
         ),
-        watcher=SimpleNamespace(seen=running),
+        watcher=SimpleNamespace(seen=running, answers=lambda _: True),
         sampler=SimpleNamespace(usage={}, connections=lambda _: Counter()),
         activities=SimpleNamespace(heartbeats=beats),
         reads=SimpleNamespace(all=lambda: rows),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from atelier.common.models import CONTROLLER
 from atelier.workshop.idle_policy import UsageSample, extend, extensions, is_due
-from support import open_store, order, row
+from support import container, open_store, order, row
 
+from api.background import idle_stop
 from api.background.idle_stop import _to
 from api.monitoring.stats import connections_in
 
@@ -66,6 +70,36 @@ def test_idle(values: dict[str, Any], reason: str | None) -> None:
 def test_the_end_of_a_workshop(values: dict[str, Any], end: datetime, over: bool) -> None:
     reason = is_due(signs(**values), NOON, idle=None, end=end, watched_since=before(500))
     assert (reason is not None) is over
+
+
+def test_seats_of_a_machine_that_does_not_answer_are_stopped_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stop would fail, and be asked for again half a minute later."""
+    stopped: list[str] = []
+
+    async def stop(_: Any, __: Any, id: str, reason: str, ___: Any) -> None:
+        stopped.append(id)
+
+    monkeypatch.setattr(idle_stop, "start_stop", stop)
+    with open_store(tmp_path) as store:
+        here, away = store.reserve([order("w 1", group="w"), order("w 2", group="w")])
+        store.update(away.id, node="alpha")
+        seen = {id: container(started_at="2027-03-01T08:00:00Z") for id in (here.id, away.id)}
+        answering = {CONTROLLER}
+        services: Any = SimpleNamespace(
+            reads=store,
+            clock=SimpleNamespace(now=lambda: NOON, jumps=0),
+            settings=SimpleNamespace(workspace_timeout=0, workshop=SimpleNamespace(end=before(1), group="w")),
+            watcher=SimpleNamespace(seen=seen, answers=lambda node: node in answering),
+            sampler=SimpleNamespace(usage={}, connections=lambda _: None),
+        )
+        watching = idle_stop.IdleStop(services)
+        asyncio.run(watching._look())
+        assert stopped == [here.id]
+        answering.add("alpha")
+        asyncio.run(watching._look())
+        assert away.id in stopped
 
 
 def test_an_extension_is_never_cut_and_goes_with_its_workspace(tmp_path: Path) -> None:
