@@ -30,7 +30,7 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message
 from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.lasting_errors import is_unreleased
+from atelier.database.lasting_errors import is_unreleased, machine_removed, removal_of
 from atelier.host.installation import newer_version, of_checkout
 from atelier.workspaces.lost_machine import unfinished
 from backup_parts import Docker, several
@@ -396,6 +396,25 @@ def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restore
         for row, said in ((broken, "It cannot be made."), (lost, "It was full.")):
             found = store.get(id=row.id)
             assert found.status is Status.ERROR and said in str(found.error)
+
+
+def test_workspaces_of_a_removed_machine_that_joined_again_are_restored(
+    machine: Machine, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "make_seat_again", lambda *_: None)
+    with open_store(machine.here.state_dir) as store:
+        rows = store.reserve([order("back"), order("unsaved"), order("away")])
+        back, _, away = rows
+        store.update(away.id, node="alpha")
+        for row in rows:
+            machine_removed(store, store.get(id=row.id))
+        work = restore_folder(machine.here) / "files" / str(machine.here.state_dir).lstrip("/") / WORK
+        work.mkdir(parents=True)
+        images = {row.id: f"test/snapshot:{row.id}-1-5e7a" for row in (back, away)}
+        replace(MANIFEST_OF_NOTHING, images=images).write(work / MANIFEST)
+        outcome = restore.restore_seats(context(machine.here, store, docker), machine.source)
+        assert outcome["missing"] == ["unsaved", "away"]
+        assert [removal_of(row) is None for row in store.all()] == [True, False, False]
 
 
 # --- Playbooks -------------------------------------------------------------------------------------------------------

@@ -179,9 +179,10 @@ def restore_seats(context: Context, source: Source) -> dict[str, Any]:
 
 def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> bool:
     """Creates the workspace's container; returns False if that fails, with the reason in the row's error."""
-    if removal_of(row):
-        return False
     image, why = manifest.images.get(row.id), None
+    # One that was saved is of a machine that joined again.
+    if removal_of(row) and (image is None or row.node not in context.site.node_names):
+        return False
     if image is None:
         why = Message("backup.not_saved", why=manifest.missing.get(row.id) or Message("container_gone"))
     else:
