@@ -127,6 +127,23 @@ def test_an_unreleased_seat_whose_reset_fails_is_not_started(tmp_path: Path, mon
         assert is_unreleased(store.get(id=row.id))
 
 
+def test_an_unreleased_seat_whose_reset_is_killed_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its former participant's container until that is renamed."""
+
+    def killed(_: str) -> None:
+        raise KeyboardInterrupt
+
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        release_failed(store, row.id, "Docker is away.")
+        engine = Engine(made.container_name(row.id), "running", "")
+        monkeypatch.setattr(engine, "stop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
+        assert is_unreleased(store.get(id=row.id))
+
+
 def test_an_unreleased_seat_stays_so_when_it_gets_its_previous_container_back(tmp_path: Path) -> None:
     made = site(tmp_path)
     with open_store(tmp_path) as store:

@@ -178,7 +178,12 @@ def _replace_container(
     labels = {_RESET_LABEL: run_id} if run_id else {}
     context.engine.create(seat_spec(context, row, image, new, labels))
     try:
-        context.store.claim_running_slot(row.id, memory=context.engines.memory())
+        memory = context.engines.memory()
+        with context.store.transaction():
+            context.store.claim_running_slot(row.id, memory=memory)
+            if is_unreleased(row):
+                # Until the new container runs: this run may be killed while the seat has the old one.
+                context.store.update(row.id, status=row.status, error=row.error)
     except AtelierError:
         context.engine.remove(new)
         raise
