@@ -15,11 +15,13 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
+from atelier.database.claims import Claims, Participant
 from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.placement import Machine
 from atelier.engine.models import Image
 from atelier.workspaces import cloning
 from atelier.workspaces.cloning import CloneOrder, clone
+from atelier.workspaces.credentials_csv import CredentialsCsv
 from support import container, context, open_store, order, site
 
 ALL = (CONTROLLER, "alpha", "beta")
@@ -140,6 +142,35 @@ def test_a_seat_whose_upgrade_was_killed_is_not_made_again(
     monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
     clone(installed.context, CloneOrder(source="one", names=["one 1"]))
     assert (installed.made, started) == ({}, ["one 1"])
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("released", [False, True])
+def test_a_claimed_seat_keeps_its_password(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, released: bool, gone: bool
+) -> None:
+    """It was shown to its participant alone; after a release nobody knows it."""
+    store, wanted = installed.context.store, dict[str, str | None]()
+    names = ("one 1", "one 2")
+    installed.clone(2)
+    for name in names:
+        store.update(store.get(name=name).id, password_hash="$own")
+    claims = Claims(store, "one")
+    claims.claim([Participant("Ann", "ann@example.com")])
+    if released:
+        claims.release(store.get(name="one 1").id)
+    sheet = CredentialsCsv(tmp_path / "seats.csv")
+    for name in names:
+        sheet.note(name, f"card of {name}")
+    monkeypatch.setattr(cloning, "container_of", lambda _, row: None if gone else container(name=row.name))
+    monkeypatch.setattr(cloning, "previous_container", lambda *_: None)
+    monkeypatch.setattr(cloning, "_start", lambda _, seat: bool(wanted.update({seat.workspace.name: seat.password})))
+    clone(installed.context, CloneOrder(source="one", names=names, generate_passwords=True, sheet=sheet))
+    if gone:
+        assert [store.get(name=name).password_hash == "$own" for name in names] == [True, False]
+    else:
+        assert wanted == {"one 1": None, "one 2": "card of one 2"}
+    assert [sheet.password(name) for name in names] == ["card of one 1", "card of one 2"]
 
 
 def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:

@@ -19,6 +19,7 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
+from ..database.claims import claim_times
 from ..database.lasting_errors import check_released, is_unreleased
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
@@ -221,6 +222,9 @@ def _busy(row: Workspace) -> AtelierError:
 def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
     """A seat whose row exists. ``forgotten``: a password that it may have was never returned to anybody."""
     make = _is_unmade(context, row)
+    if not (order.passwords.get(row.name) or order.password) and claim_times(context.store, row.id)[0]:
+        # It has the password of its claim or release, which the sheet does not know.
+        return _Seat(row, make, password_hash=row.password_hash)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
