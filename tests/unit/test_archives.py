@@ -29,11 +29,11 @@ def _write(folder: Path, data: bytes, size: int = 1000) -> ArchiveFile:
 @pytest.mark.parametrize("size", [1, 512, 1024, 100_000])
 def test_what_comes_in_pieces_is_one_archive(tmp_path: Path, size: int) -> None:
     made = _write(tmp_path, TAR, size)
-    data = made.path.read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == [made.path.name] == [f"{made.sha256[:8]}.tar.zst"]
-    assert (made.size, made.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    assert (made.content_size, made.entries) == (len(TAR), 3)
-    assert made.path.stat().st_mode & 0o777 == 0o600
+    data = (tmp_path / made.file).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [made.file] == [f"{made.sha256[:8]}.tar.zst"]
+    assert (made.bytes, made.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (made.content_bytes, made.entries) == (len(TAR), 3)
+    assert (tmp_path / made.file).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_killed_runs_left_goes(tmp_path: Path) -> None:
     for name in (".x.part", ".manifest.json.abc"):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == [made.path]
+    assert list(tmp_path.iterdir()) == [tmp_path / made.file]
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -107,17 +107,17 @@ def test_a_file_that_is_no_manifest_is_not_overwritten(tmp_path: Path, text: str
 
 def test_what_keeps_a_seat_from_being_collected(tmp_path: Path) -> None:
     made = _write(tmp_path, TAR)
-    entry = Entry("a" * 12, "Course 1", "running", file=made.path.name, bytes=made.size, sha256=made.sha256)
+    entry = Entry("a" * 12, "Course 1", "running", **vars(made))
     assert fault_of(tmp_path, entry) is None
     gone = Entry("a" * 12, "Course 1", "error", note="There was nothing left.")
     assert "has no archive because its container was gone" in str(fault_of(tmp_path, gone))
     assert fault_of(tmp_path, None) == "was never collected"
     assert "disk" in str(fault_of(tmp_path, Entry("a" * 12, "Course 1", "running", error="the disk is full")))
-    data = made.path.read_bytes()
+    data = (tmp_path / made.file).read_bytes()
     for spoilt in (data[:-1], data[:-1] + bytes([data[-1] ^ 1])):
-        made.path.write_bytes(spoilt)
+        (tmp_path / made.file).write_bytes(spoilt)
         assert "was changed" in str(fault_of(tmp_path, entry))
-    made.path.unlink()
+    (tmp_path / made.file).unlink()
     assert "no readable archive" in str(fault_of(tmp_path, entry))
 
 

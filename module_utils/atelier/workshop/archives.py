@@ -24,12 +24,12 @@ _MODE = 0o600
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """A file with its size and SHA-256, and the bytes and entries of its tar archive."""
+    """An archive by the names of the manifest: its file, and the bytes and entries of the tar archive in it."""
 
-    path: Path
-    size: int
+    file: str
+    bytes: int
     sha256: str
-    content_size: int
+    content_bytes: int
     entries: int
 
 
@@ -43,9 +43,8 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
         content_size = _compress(chunks, file)
         entries = count_entries(path, content_size)
         size, digest = path.stat().st_size, sha256_of(path)
-        whole = folder / name(digest)
-        path.replace(whole)
-    return ArchiveFile(whole, size, digest, content_size, entries)
+        path.replace(folder / name(digest))
+    return ArchiveFile(name(digest), size, digest, content_size, entries)
 
 
 def sha256_of(path: Path) -> str:

@@ -140,17 +140,9 @@ def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: En
         collected_at=moment,
         container=container.id,
         rested=rest_of(container),
-        file=archive.path.name,
-        former=_former(before, container.id, archive.path.name),
-        bytes=archive.size,
-        sha256=archive.sha256,
-        content_bytes=archive.content_size,
-        entries=archive.entries,
-        branch=saved.branch or entry.branch,
-        commit=saved.commit,
-        committed=saved.committed,
-        pushed=saved.pushed,
-        note=saved.note,
+        former=_former(before, container.id, archive.file),
+        **vars(archive),
+        **vars(replace(saved, branch=saved.branch or entry.branch)),
     )
 
 
