@@ -114,7 +114,6 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     recover(context, row)
     restore_previous_container(context, row)
-    row = context.store.get(id=row.id)
     container = container_of(context, row)
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
