@@ -17,6 +17,8 @@ MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
     *("repository", "branch", "git_pending", "git_problem", "sessions", "node"),
 }
+# What a clone has of its source.
+_INHERITED = ("template", "node_labels", "group", "git_url", "repository", "proxy_mode", "limits")
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
 _limits = lru_cache(Limits)
@@ -34,22 +36,10 @@ class Batch:
 def clone_order(
     source: Workspace, name: str, password_hash: str | None, *, id: str, owner: str, batch: str | None
 ) -> Workspace:
-    """The order for a clone. It inherits the source's limits, group, egress, git address, repository and machine
-    labels; no password or notes."""
+    """The order for a clone. It inherits no password or notes."""
+    inherited = {field: getattr(source, field) for field in _INHERITED}
     return Workspace(
-        id=id,
-        name=name,
-        template=source.template,
-        node_labels=source.node_labels,
-        owner=owner,
-        group=source.group,
-        password_hash=password_hash,
-        cloned_from=source.id,
-        git_url=source.git_url,
-        repository=source.repository,
-        batch=batch,
-        proxy_mode=source.proxy_mode,
-        limits=source.limits,
+        id=id, name=name, owner=owner, password_hash=password_hash, cloned_from=source.id, batch=batch, **inherited
     )
 
 
