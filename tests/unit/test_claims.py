@@ -124,6 +124,8 @@ def test_seats_that_sleep_are_given_after_those_that_run(tmp_path: Path) -> None
             ("Spring 4", StopReason.END),
         ):
             stopped_on_purpose(store, store.get(name=name).id, reason)
+        # An upgrade starts one that is to stay stopped, for a moment.
+        store.update(store.get(name="Spring 2").id, status=Status.RUNNING)
         assert claims.occupancy() == Occupancy(4, 0, 2)
         outcomes = claims.claim(people("a@x.org", "b@x.org", "c@x.org"))
         names = [outcome.claim.seat_name if outcome.claim else outcome.status for outcome in outcomes]

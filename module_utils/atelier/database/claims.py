@@ -196,7 +196,10 @@ class Claims:
         return sorted(filter(self._is_usable, self.seats()), key=lambda seat: seat.status is not Status.RUNNING)
 
     def _is_usable(self, seat: Workspace) -> bool:
-        return seat.status is Status.RUNNING or (seat.status is Status.STOPPED and seat.stop_reason in self._wakes)
+        # One that runs and has a reason is being upgraded, and will be stopped again.
+        if seat.status is Status.RUNNING:
+            return seat.stop_reason is None
+        return seat.status is Status.STOPPED and seat.stop_reason in self._wakes
 
     def release(self, workspace_id: str) -> Claim:
         """Ends and returns the claim on a seat. Raises NOT_FOUND if it has none."""
