@@ -20,11 +20,11 @@ from ..common.portions import portions
 from ..containers.container import SNAPSHOT_LABEL, discard_container, put_config, put_ide_config, seat_spec
 from ..containers.context import NodeContext
 from ..containers.git_provisioning import git_files
-from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
+from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy
 from ..engine.machine import free_on
 from ..engine.models import Container, Image, Size
 from ..workspaces.checkpoints import checkpoints_of
-from ..workspaces.kept_containers import restore_previous_container
+from ..workspaces.kept_containers import recovered
 from .state_files import seat_folder
 
 _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
@@ -83,10 +83,8 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
         present = context.store.find(id=row.id)
         if present is None or present.node != context.node:
             return None
-        recover(context, row)
-        restore_previous_container(context, row)
-        name = context.site.container_name(row.id)
-        if context.engine.inspect(name) is None:
+        row, found = recovered(context, row)
+        if found is None:
             return None
         container, base = check_source(context, row)
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"

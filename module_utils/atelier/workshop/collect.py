@@ -17,13 +17,13 @@ from pathlib import Path
 from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message, chain
 from ..common.models import Workspace
-from ..containers.container import container_of, observed_status
+from ..containers.container import observed_status
 from ..containers.context import Context, NodeContext
 from ..containers.save_work import Saved, save_work
-from ..containers.snapshots import paused_for_copy, recover
+from ..containers.snapshots import paused_for_copy
 from ..database.workspace_store import now
 from ..engine.models import Container
-from ..workspaces.kept_containers import restore_previous_container
+from ..workspaces.kept_containers import recovered
 from ..workspaces.service import remove
 from .archive_freshness import late_work, rest_of
 from .archives import remove_unfinished, write_archive
@@ -112,9 +112,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
 
 
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
-    recover(context, row)
-    restore_previous_container(context, row)
-    container = container_of(context, row)
+    row, container = recovered(context, row)
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
     if container is None:
@@ -226,14 +224,13 @@ def _remove_held(
     """Why the seat was not removed; None when it was. The caller holds its lock."""
     if context.store.find(id=row.id) is None:
         return None
-    recover(context, row)
-    # It has the seat's work; the removal takes along what has the name of a kept one.
-    restore_previous_container(context, row)
+    # The container of before an interrupted reset has the seat's work; the removal takes along what has the name of a
+    # kept one.
+    row, container = recovered(context, row)
     # Do not read it here: ``verify`` just did, and the comparison with the seat reads it again.
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
         return fault
-    container = container_of(context, row)
     if container is None:
         problems += remove(context, row)
         return None

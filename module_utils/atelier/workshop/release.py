@@ -12,15 +12,14 @@ from dataclasses import replace
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Status
-from ..containers.container import STOPPED, apply_ide_config, container_of
+from ..containers.container import STOPPED, apply_ide_config
 from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
-from ..containers.snapshots import recover
 from ..database.claims import claim_times
 from ..database.lasting_errors import release_failed
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
-from ..workspaces.kept_containers import restore_previous_container
+from ..workspaces.kept_containers import recovered
 from ..workspaces.reset import ResetOutcome, reset
 from ..workspaces.views import current_view
 
@@ -89,9 +88,7 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
     with context.locks.workspace(id, context.lock_wait):
         row = context.store.get(id=id)
         here = context.at(row)
-        recover(here, row)
-        restore_previous_container(here, row)
-        container = container_of(here, row)
+        row, container = recovered(here, row)
         # A seat that is being created gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
             context.progress(Message("step.end_sessions", name=row.name), 0, 1)

@@ -18,7 +18,7 @@ from ..containers.container import check_created, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.secret_paths import HOME
-from ..containers.snapshots import check_size, recover
+from ..containers.snapshots import check_size
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..database.lasting_errors import check_released
@@ -29,8 +29,8 @@ from ..workspaces.kept_containers import (
     NEW_SUFFIX,
     go_back,
     last_kept,
+    recovered,
     remove_expired,
-    restore_previous_container,
     set_aside,
 )
 from ..workspaces.side_by_side import each_alone
@@ -98,10 +98,7 @@ def _upgrade(context: Context, row: Workspace, check_mode: bool) -> UpgradedSeat
         row = context.store.get(id=row.id)
         here = context.at(row)
         if not check_mode:
-            recover(here, row)
-            # Of a run that was killed between the old container's new name and the new one's.
-            restore_previous_container(here, row)
-            row = context.store.get(id=row.id)
+            row, _ = recovered(here, row)
         container = _container(here, row)
         interrupted = container.status == "created" and _LABEL in container.labels
         if check_mode or (made_from(container.labels) == current and not interrupted):

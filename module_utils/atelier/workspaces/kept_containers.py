@@ -22,8 +22,9 @@ from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError
 from ..common.models import Workspace
 from ..common.validation import is_id
-from ..containers.container import remove_container, start_seat
+from ..containers.container import container_of, remove_container, start_seat
 from ..containers.context import Context, NodeContext
+from ..containers.snapshots import recover
 from ..database.lasting_errors import is_unreleased, stopped
 from ..engine.models import Container
 from .checkpoints import stamp_after
@@ -89,6 +90,15 @@ def restore_previous_container(context: NodeContext, row: Workspace) -> None:
         context.engine.rename(former.name, context.site.container_name(row.id))
         status, error = stopped(row)
         context.store.update(row.id, status=status, error=error)
+
+
+def recovered(context: NodeContext, row: Workspace) -> tuple[Workspace, Container | None]:
+    """The row and its container, after what killed runs left is undone: a snapshot, and a reset or an upgrade between
+    its two renames. The caller holds the seat's lock."""
+    recover(context, row)
+    restore_previous_container(context, row)
+    row = context.store.get(id=row.id)
+    return row, container_of(context, row)
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:

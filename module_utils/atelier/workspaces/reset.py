@@ -14,7 +14,7 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import FETCH_SECONDS, fetch
 from ..containers.git_provisioning import repository_for
-from ..containers.snapshots import recover, snapshot
+from ..containers.snapshots import snapshot
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.lasting_errors import is_unreleased
@@ -26,8 +26,8 @@ from .kept_containers import (
     NEW_SUFFIX,
     go_back,
     last_kept,
+    recovered,
     remove_expired,
-    restore_previous_container,
     set_aside,
 )
 from .views import Change, current_view, observed_view
@@ -73,11 +73,7 @@ def reset(
         row = context.store.get(id=row.id)
         check_created(row)
         context = context.at(row)
-        recover(context, row)
-        # Of a run that was killed between the old container's new name and the new one's.
-        restore_previous_container(context, row)
-        row = context.store.get(id=row.id)
-        container = container_of(context, row)
+        row, container = recovered(context, row)
         before = observed_view(context.site, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
             await_ide(context, row)
