@@ -49,7 +49,7 @@ from .schemas.fields import TEMPLATE_FROM_GIT
 from .services.services import Services
 from .settings import Settings, load_settings
 from .web.application import install as install_pages
-from .web.error_pages import error_page, refusal
+from .web.error_pages import error_page
 
 log = logging.getLogger("atelier")
 
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_pages(app)
     app.openapi = lambda: document(app, (*configured.api_templates, TEMPLATE_FROM_GIT))  # type: ignore[method-assign]
     app.add_middleware(
-        AuthMiddleware, settings=configured, sessions=sessions, admin_password=admin_password, refusal=refusal
+        AuthMiddleware, settings=configured, sessions=sessions, admin_password=admin_password, page=error_page
     )
     return app
 

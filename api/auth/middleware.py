@@ -16,6 +16,7 @@ from atelier.common.errors import AtelierError, Code, invalid
 from atelier.common.messages import Message
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
@@ -63,21 +64,21 @@ class Caller:
     workshop_admin: bool = False
 
 
-# Builds a page, instead of JSON, from method, path, headers and error; None for programs.
-Refusal = Callable[[str, str, Headers, AtelierError], Response | None]
+# Builds a page, instead of JSON, that tells of the error; None for programs.
+ErrorPage = Callable[[Request, AtelierError], Response | None]
 
 
 class AuthMiddleware:
     """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, sessions: Sessions, admin_password: AdminPassword, refusal: Refusal
+        self, app: ASGIApp, settings: Settings, sessions: Sessions, admin_password: AdminPassword, page: ErrorPage
     ) -> None:
         self._app = app
         self._settings = settings
         self._sessions = sessions
         self._admin_password = admin_password
-        self._refusal = refusal
+        self._page = page
         self._cookies = {cookie_name(role, settings.site.protocol): role for role in Role}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +91,7 @@ class AuthMiddleware:
             most = largest_body(caller, scope["path"])
             _check_body(scope, headers, most)
         except AtelierError as error:
-            answer = self._refusal(scope["method"], scope["path"], headers, error) or error_response(error)
+            answer = self._page(Request(scope), error) or error_response(error)
             await answer(scope, receive, send)
             return
         templates_on_offer.set(self._settings.api_templates)

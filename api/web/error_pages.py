@@ -18,8 +18,6 @@ _DOORS = {
     False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
     True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
 }
-# Fragments are asked for by scripts, and addresses of the API by programs.
-_NOT_FOR_EYES = ("/api/", "/pages/")
 
 
 class PageRoute(APIRoute):
@@ -27,30 +25,27 @@ class PageRoute(APIRoute):
 
 
 def error_page(request: Request, error: AtelierError) -> Response | None:
-    """The page that tells of the error, at the address of a page or an unknown one that a browser looks at; callers
-    without access can sign in. None for programs. Redirects if only a trailing slash is too much."""
+    """The page that tells of the error, at the address of a page or another one that a browser looks at; callers
+    without access can sign in to a page. None for programs. Redirects if only a trailing slash is too much."""
     route, path = request.scope.get("route"), request.url.path
     if isinstance(route, PageRoute):
         if error.code is Code.UNAUTHORIZED:
             door = _DOORS[path.startswith(("/workshop", "/pages/workshop"))]
             return page("sign_in.html", _translator(request.headers), STATUS[error.code], door=door)
-    elif isinstance(route, APIRoute) or not _is_looked_at(request.method, path, request.headers):
+    elif isinstance(route, APIRoute) or not _is_looked_at(request):
         return None
-    elif path.endswith("/") and is_page(path.rstrip("/")):
+    elif error.code is Code.UNAUTHORIZED:
+        error = nothing_here()  # it does not reveal what is at the address
+    elif error.code is Code.NOT_FOUND and path.endswith("/") and is_page(path.rstrip("/")):
         return RedirectResponse(path.rstrip("/"), 308)
     caller: Caller | None = request.scope.get("caller")
     return _trouble(request.headers, error, is_operator=caller is not None and caller.operator)
 
 
-def refusal(method: str, path: str, headers: Headers, error: AtelierError) -> Response | None:
-    """The page for a browser that is refused; None for a program. It does not reveal what is at the address."""
-    if not _is_looked_at(method, path, headers):
-        return None
-    return _trouble(headers, nothing_here() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
-
-
-def _is_looked_at(method: str, path: str, headers: Headers) -> bool:
-    return method == "GET" and not path.startswith(_NOT_FOR_EYES) and "text/html" in headers.get("accept", "")
+def _is_looked_at(request: Request) -> bool:
+    """Whether a browser shows the answer. Fragments are asked for by scripts, and addresses of the API by programs."""
+    is_get = request.method == "GET" and not request.url.path.startswith(("/api/", "/pages/"))
+    return is_get and "text/html" in request.headers.get("accept", "")
 
 
 def _trouble(headers: Headers, error: AtelierError, *, is_operator: bool) -> Response:
