@@ -180,7 +180,7 @@ def nothing_here() -> AtelierError:
 def install(
     app: FastAPI, routes: Sequence[BaseRoute], page: Callable[[Request, AtelierError], Response | None]
 ) -> None:
-    """Registers the error handlers, so that every error has the contract's shape, or is told by a ``page``."""
+    """Registers the error handlers, so that every error has the contract's shape, or is a ``page``."""
 
     @app.exception_handler(AtelierError)
     async def atelier_error(request: Request, error: AtelierError) -> Response:

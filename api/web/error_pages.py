@@ -21,7 +21,7 @@ _DOORS = {
 
 
 class PageRoute(APIRoute):
-    """The address of a page: errors are told by pages, too."""
+    """The address of a page; its errors are pages, too."""
 
 
 def error_page(request: Request, error: AtelierError) -> Response | None:

@@ -21,7 +21,7 @@ def test_every_module_has_its_link() -> None:
 def test_the_api_asks_for_results_of_modules_that_exist() -> None:
     """A wrong name would be no error, only an outcome without its seats."""
     code = "".join(path.read_text() for path in (ROOT / "api").rglob("*.py"))
-    asked = set(re.findall(r'(?:\.results\.get\(|\b(?:seats_of|_errors)\(ended, )"(\w+)"', code))
+    asked = set(re.findall(r'(?:\.results\.get\(|\bseats_of\(ended, |\b_errors_of\()"(\w+)"', code))
     asked |= set(re.findall(r'\b_of_several\("\w+", "(\w+)"', code))
     modules = {module.stem for module in (ROOT / "library").glob("*.py")}
     assert {"workspace_release", "workspace_revive", "workspace_archive", "cluster_node"} <= asked <= modules
