@@ -97,8 +97,11 @@ class Engine:
         assert spec.image in self.images
         self.containers[spec.name] = spec
 
+    def rename(self, name: str, new: str) -> None:
+        self.containers[new] = self.containers.pop(name)
+
     def container_names(self, label: str) -> dict[str, str]:
-        return {name: spec.labels["atelier.workspace"] for name, spec in self.containers.items()}
+        return {name: spec.labels["atelier.workspace"] for name, spec in self.containers.items() if spec}
 
     def stop(self, name: str) -> None:
         self.status = "exited"
@@ -957,3 +960,13 @@ def test_a_drain_leaves_alone_what_others_move_or_remove_meanwhile(
     _, seats = moves.drain(movable.context, "alpha")
     assert [(seat.name, seat.node, seat.error) for seat in seats] == [("one", "beta", None)]
     assert {row.node for row in movable.store.all()} == {"beta"}
+
+
+def test_a_seat_whose_reset_was_killed_is_moved_with_its_container_of_before(movable: Installation) -> None:
+    row, alpha = movable.seat("one"), movable.machines.all["alpha"]
+    name = movable.site.container_name(row.id)
+    for leftover in (f"{name}-kept-20270301t120000000000z", f"{name}-new"):
+        alpha.containers[leftover] = seat_spec(movable.context.on("alpha"), row, "sha256:template", leftover)
+    assert move(movable.context, id=row.id, name=None, to="beta").after["node"] == "beta"
+    assert list(movable.machines.all["beta"].containers) == [name]
+    assert list(alpha.containers) == [f"{name}-new"]

@@ -19,11 +19,12 @@ from ..containers.distribution import image_at
 from ..containers.git_provisioning import git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
-from ..containers.snapshots import recover, snapshot
+from ..containers.snapshots import snapshot
 from ..database.lasting_errors import is_unreleased
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoints import leave_checkpoints, push_missing
+from .kept_containers import recovered
 from .views import Change, current_view
 
 
@@ -51,7 +52,7 @@ def move(
     with context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
         here, there = context.at(row), context.on(target)
-        recover(here, row)
+        row, _ = recovered(here, row)
         before = current_view(context, row)
         # Another run may have moved it while this one waited.
         if row.node == target or away_from not in (None, row.node):
