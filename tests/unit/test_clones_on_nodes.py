@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import as_message
+from atelier.common.messages import Message, as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
@@ -171,6 +171,25 @@ def test_a_claimed_seat_keeps_its_password(
     else:
         assert wanted == {"one 1": None, "one 2": "card of one 2"}
     assert [sheet.password(name) for name in names] == ["card of one 1", "card of one 2"]
+
+
+@pytest.mark.parametrize("names", [["one 1"], ["one 1", "one 2"]])
+def test_a_seat_whose_files_are_in_a_backup_is_not_made_again(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    installed.clone(2)
+    installed.made.clear()
+    left = installed.context.store.get(name="one 1")
+    installed.context.store.update(
+        left.id, status=Status.ERROR, error=Message("backup.not_restored", why="It was full.")
+    )
+    monkeypatch.setattr(cloning, "container_of", lambda *_: None)
+    monkeypatch.setattr(cloning, "previous_container", lambda *_: None)
+    for _ in range(2):
+        with suppress(AtelierError):
+            clone(installed.context, CloneOrder(source="one", names=names))
+    assert list(installed.made) == names[1:]
+    assert installed.context.store.get(id=left.id).error == why
 
 
 def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:

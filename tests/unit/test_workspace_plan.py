@@ -83,6 +83,16 @@ def test_a_row_and_its_container(
     assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), workspace, seen) == [REMOVE]
 
 
+@pytest.mark.parametrize("state", [PRESENT, STARTED, STOPPED])
+def test_a_workspace_whose_files_are_in_a_backup_is_not_made_from_its_template(state: WorkspaceState) -> None:
+    """The next backup would have the empty one, and the good one would be forgotten some day."""
+    workspace = row(status=Status.ERROR, error=Message("backup.not_restored", why="The disk was full."))
+    with pytest.raises(AtelierError) as error:
+        plan_workspace(WorkspaceSpec(state, name="base"), workspace, None)
+    assert "The disk was full." in refused(error, Code.SNAPSHOT_FAILED, "name")
+    assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), workspace, None) == [REMOVE]
+
+
 def test_one_that_runs_for_a_moment_between_two_ends_is_started() -> None:
     assert plan_workspace(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
     assert plan_workspace(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=True) == []

@@ -352,6 +352,7 @@ TEXTS = {
     "backup.seats_failed.remedy": "Everything else is in the backup. Correct the cause, then run this again.",
     "backup.not_saved": "Its files are not in the backup that was restored: {why}",
     "backup.not_restored": "It could not be restored: {why}",
+    "backup.not_restored.remedy": "Correct that and restore the backup again with --replace, or reset or delete it.",
     "backup.job_not_resumed": "The job was under way when the backup was made, and was not resumed.",
     "backup.has_workspaces": "This installation has {count} workspaces and archives, which a restore deletes.",
     "backup.has_workspaces.remedy": "Restore on another machine, or delete them with --replace (-e"

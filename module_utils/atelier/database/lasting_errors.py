@@ -4,7 +4,7 @@ machine was removed, or both."""
 from __future__ import annotations
 
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message, id_of
+from ..common.messages import Message, as_message, id_of
 from ..common.models import Status, Workspace
 from .workspace_store import WorkspaceStore
 
@@ -25,6 +25,13 @@ def check_released(workspace: Workspace) -> None:
     """Raises WORKSPACE_BUSY for a seat whose release failed."""
     if is_unreleased(workspace):
         raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=workspace.name), field="name")
+
+
+def check_restored(workspace: Workspace) -> None:
+    """Raises SNAPSHOT_FAILED for a workspace whose files are in the backup that was restored, and nowhere else. Only a
+    reset gives it others."""
+    if workspace.status is Status.ERROR and id_of(workspace.error) == "backup.not_restored":
+        raise AtelierError(Code.SNAPSHOT_FAILED, as_message(workspace.error or ""), field="name")
 
 
 def stopped(workspace: Workspace) -> tuple[Status, str | None]:

@@ -20,7 +20,7 @@ from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.claims import claim_times
-from ..database.lasting_errors import check_released, is_unreleased
+from ..database.lasting_errors import check_released, check_restored, is_unreleased
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
@@ -334,6 +334,7 @@ def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat
             # It may have been deleted meanwhile, or created by another run.
             row = context.store.get(id=seat.workspace.id, field="names")
             if _is_unmade(context, row):
+                check_restored(row)
                 _make(context, images[row.node], seat, row)
                 return True
     # Only a start of that very seat returns it to the pool with its former participant's files.

@@ -20,7 +20,7 @@ from ..common.validation import (
     check_title,
 )
 from ..containers.container import STOPPED, observed_status
-from ..database.lasting_errors import is_unreleased
+from ..database.lasting_errors import check_restored, is_unreleased
 from ..engine.models import Container
 from ..git.urls import GitAccess, check_git_url
 from .credentials_csv import CredentialsCsv
@@ -111,6 +111,7 @@ def plan_workspace(
     status, _ = observed_status(workspace, container)
     build = container is None or status is Status.CREATING
     if build:
+        check_restored(workspace)
         _refuse_unfinished_clone(workspace, status)
         status = Status.RUNNING
     unreleased = is_unreleased(workspace)
