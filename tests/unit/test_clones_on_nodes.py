@@ -179,10 +179,8 @@ def test_a_seat_whose_files_are_in_a_backup_is_not_made_again(
 ) -> None:
     installed.clone(2)
     installed.made.clear()
-    left = installed.context.store.get(name="one 1")
-    installed.context.store.update(
-        left.id, status=Status.ERROR, error=Message("backup.not_restored", why="It was full.")
-    )
+    left, why = installed.context.store.get(name="one 1"), Message("backup.not_restored", why="It was full.")
+    installed.context.store.update(left.id, status=Status.ERROR, error=why)
     monkeypatch.setattr(cloning, "container_of", lambda *_: None)
     monkeypatch.setattr(cloning, "previous_container", lambda *_: None)
     for _ in range(2):
