@@ -19,7 +19,7 @@ from .auth.admin_password import AdminPassword
 from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .background import disk_watch, maintenance, node_lists, observation, watchdog
+from .background import disk_watch, maintenance, observation, watchdog
 from .background.backup_schedule import BackupSchedule
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
@@ -113,7 +113,7 @@ async def _lifespan(
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(BackupSchedule(services).run(), name="backups"),
             asyncio.create_task(maintenance.clean_up(services), name="cleanup"),
-            asyncio.create_task(node_lists.run(services), name="lists"),
+            asyncio.create_task(observation.confirm_lists(services), name="lists"),
             asyncio.create_task(disk_watch.run(services), name="disk"),
             asyncio.create_task(observation.run(services), name="observation"),
             asyncio.create_task(maintenance.renew_certificate(services), name="certificate"),
