@@ -32,7 +32,7 @@ from atelier.gateway.aliases import Alias, put_alias
 from atelier.git.client import Repository
 from atelier.workshop.idle_policy import extend
 from atelier.workshop.manifest import Entry, folder_of, write_manifest
-from atelier.workshop.rehearsal import Limit, Verdict
+from atelier.workshop.rehearsal import Limit, _result
 from atelier.workspaces import disk_limits
 from pydantic import ValidationError
 from support import order, site
@@ -182,7 +182,8 @@ def _fill(folder: Path, store: WorkspaceStore) -> dict[str, str]:
 
 
 def _verdict() -> dict[str, object]:
-    return Verdict(False, 20, 12.5, 1.0, 2.0, 1024, 1024, Limit("memory", 7), ["Too little memory."]).view()
+    figures = {"made_in": 12.5, "p50": 1.0, "p95": 2.0, "memory_per_seat": 1024, "disk_per_seat": 1024}
+    return _result(20, ["Too little memory."], Limit("memory", 7), **figures)["verdict"]
 
 
 def _record(folder: Path, id: str) -> None:

@@ -11,7 +11,7 @@ from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, GIB
 from atelier.database.placement import Machine
 from atelier.engine.machine import Disk, Memory, disk_at, memory_at
-from atelier.workshop.rehearsal import Limit, Verdict, _Place
+from atelier.workshop.rehearsal import Limit, _Place, _result
 
 MANY = 1000
 TWO = [Machine(CONTROLLER, 16 * GIB), Machine("alpha", 16 * GIB)]
@@ -44,8 +44,8 @@ def test_machines_that_take_nothing_have_room_for_none() -> None:
 
 
 def test_a_verdict_names_the_machine_only_where_there_are_several() -> None:
-    verdict = Verdict(True, 2, 1.0, None, None, 0, 0, Limit("memory", 7), [])
-    assert verdict.view()["first_limit"] == {"what": "memory", "seats": 7}
+    verdict = _result(2, [], Limit("memory", 7))["verdict"]
+    assert verdict["first_limit"] == {"what": "memory", "seats": 7}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,9 @@ def test_a_verdict_names_the_machine_only_where_there_are_several() -> None:
     ],
 )
 def test_a_verdict_is_its_checks(reasons: list[Message], checks: dict[str, str | None]) -> None:
-    verdict = Verdict(not reasons, 2, 1.0, None, None, 0, 0, Limit("memory", 7), reasons)
-    assert {check["name"]: check["fault"] for check in verdict.checks()} == checks
+    found = _result(2, reasons, Limit("memory", 7))
+    assert found["verdict"]["go"] is (not reasons)
+    assert {check["name"]: check["fault"] for check in found["checks"]} == checks
 
 
 def test_a_node_is_asked_through_its_gateways_container() -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import AtelierError, invalid
 from ..common.messages import Message, id_of
@@ -92,38 +93,21 @@ class _Place:
         return limits
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """``p50`` and ``p95``: seconds from opening a seat's address to its IDE's WebSocket, with all seats at once; None
-    if none was opened. ``reasons`` explain a no-go; ``first_limit`` is the resource that is used up first."""
-
-    go: bool
-    seats: int
-    made_in: float
-    p50: float | None
-    p95: float | None
-    memory_per_seat: int
-    disk_per_seat: int
-    first_limit: Limit
-    reasons: Sequence[str]
-
-    def view(self) -> dict[str, object]:
-        """The result for modules, in seconds and bytes."""
-        rounded = {"made_in": round(self.made_in, 2), "p50": self.p50 and round(self.p50, 3)}
-        rest = {"p95": self.p95 and round(self.p95, 3), "first_limit": self.first_limit.view()}
-        return asdict(self) | rounded | rest | {"reasons": list(self.reasons)}
-
-    def checks(self) -> list[dict[str, str | None]]:
-        """Each check by its name, with why it failed. Without room for the seats only that is checked."""
-        faults = {id_of(reason): str(reason) for reason in self.reasons}
-        found = [{"name": name, "fault": faults.get(id)} for name, id in _CHECKS.items()]
-        return found[:1] if found[0]["fault"] else found
+def _result(seats: int, reasons: Sequence[str], first: Limit, **measured: float | None) -> dict[str, Any]:
+    """The verdict in seconds and bytes, and each check by its name, with why it failed. ``reasons`` explain a no-go;
+    ``first`` is the resource that is used up first. Without room for the seats nothing is ``measured``, and only that
+    is checked."""
+    figures = {"made_in": 0.0, "p50": None, "p95": None, "memory_per_seat": 0, "disk_per_seat": 0, **measured}
+    verdict = {"go": not reasons, "seats": seats, **figures, "first_limit": first.view(), "reasons": [*reasons]}
+    faults = {id_of(reason): str(reason) for reason in reasons}
+    checks = [{"name": name, "fault": faults.get(id)} for name, id in _CHECKS.items()]
+    return {"verdict": verdict, "checks": checks[:1] if checks[0]["fault"] else checks}
 
 
-def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
-    """Creates ``seats`` seats from the source, opens, measures and removes them. Raises PROJECT_NOT_FOUND,
-    WORKSPACE_BUSY during another rehearsal, VALIDATION_ERROR for a number out of range, and the errors of creating
-    seats."""
+def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> dict[str, Any]:
+    """Creates ``seats`` seats from the source, opens, measures and removes them. Returns ``verdict`` and ``checks``.
+    Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY during another rehearsal, VALIDATION_ERROR for a number out of range, and
+    the errors of creating seats."""
     if not 1 <= seats <= MOST_SEATS:
         raise invalid("seats_out_of_range", "seats", seats=seats, value=seats, most=MOST_SEATS)
     source = context.store.get(id=source_id, name=source_name, field="source")
@@ -137,14 +121,14 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
             reason = Message("room_for", what=tightest.words, seats=tightest.seats, wanted=seats)
-            return Verdict(False, seats, 0, None, None, 0, 0, tightest, [reason])
+            return _result(seats, [reason], tightest)
         try:
             return _perform(context, source, seats, room, place)
         finally:
             remove_leftovers(context)
 
 
-def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit], place: _Place) -> Verdict:
+def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit], place: _Place) -> dict[str, Any]:
     memory = _available_memory(context)
     run_id = new_id()
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
@@ -165,8 +149,9 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     if faults:
         reasons.append(Message("not_opened", failed=len(faults), count=len(ready), fault=faults[0]))
     times = sorted(took for took, fault in probes if not fault)
-    p50 = statistics.median(times) if times else None
-    p95 = times[min(int(len(times) * 0.95), len(times) - 1)] if times else None
+    # From opening a seat's address to its IDE's WebSocket, with all seats at once.
+    p50 = round(statistics.median(times), 3) if times else None
+    p95 = round(times[min(int(len(times) * 0.95), len(times) - 1)], 3) if times else None
     if p95 is not None and p95 > _SLOWEST_SECONDS:
         reasons.append(Message("slow", seconds=f"{p95:.1f}"))
     reasons += _egress_faults(context, source, ready)
@@ -189,7 +174,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     first = min(limits, key=lambda limit: limit.seats)
     if first.seats < count:
         reasons.append(Message("enough_for", what=first.words, seats=first.seats))
-    return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
+    figures = {"made_in": round(seconds, 2), "p50": p50, "p95": p95}
+    return _result(count, reasons, first, **figures, memory_per_seat=memory_each, disk_per_seat=disk_each)
 
 
 def _egress_faults(context: Context, source: Workspace, rows: Sequence[Workspace]) -> list[str]:
