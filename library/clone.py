@@ -45,7 +45,8 @@ options:
   seats_csv:
     description:
       - A file with a row for each seat (name, url, password, state), with mode 0600. Its passwords are reused, so
-        that an interrupted run can be completed with the same passwords. A seat that was ever claimed keeps its own.
+        that an interrupted run can be completed with the same passwords. A seat that was ever claimed, or given another
+        password, keeps its own.
     type: path
   flatten_at:
     description: From this number of image layers on, the snapshot is flattened to a single layer. Docker allows 125.

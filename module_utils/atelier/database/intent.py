@@ -79,6 +79,11 @@ def counters(store: WorkspaceStore, ids: Sequence[str]) -> dict[str, Sequence[in
     return {id: counted for id in ids for counted in store.rows(query, id)}
 
 
+def has_other_password(store: WorkspaceStore, id: str) -> bool:
+    """Whether the workspace was given another password than the one that it was made with."""
+    return bool(store.rows("SELECT 1 FROM workspaces WHERE id = ? AND passwords > 0", id))
+
+
 @dataclass(frozen=True)
 class Present:
     """A workspace's present intent."""

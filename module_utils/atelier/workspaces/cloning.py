@@ -20,6 +20,7 @@ from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.claims import claim_times
+from ..database.intent import has_other_password
 from ..database.lasting_errors import check_released, check_restored, is_unreleased
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
@@ -222,8 +223,7 @@ def _busy(row: Workspace) -> AtelierError:
 def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
     """A seat whose row exists. ``forgotten``: a password that it may have was never returned to anybody."""
     make = _is_unmade(context, row)
-    if not (order.passwords.get(row.name) or order.password) and claim_times(context.store, row.id)[0]:
-        # It has the password of its claim or release, which the sheet does not know.
+    if not (order.passwords.get(row.name) or order.password) and _has_own_password(context, order, row):
         return _Seat(row, make, password_hash=row.password_hash)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
@@ -232,6 +232,12 @@ def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: 
     # A generated password that was never shown is useless: set the requested one, or none.
     password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
     return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
+
+
+def _has_own_password(context: Context, order: CloneOrder, row: Workspace) -> bool:
+    """Whether it has the password of its claim or release, or another one that was set since the sheet's."""
+    noted = order.sheet is not None and order.sheet.password(row.name) is not None
+    return claim_times(context.store, row.id)[0] is not None or (noted and has_other_password(context.store, row.id))
 
 
 def _is_unmade(context: Context, row: Workspace) -> bool:

@@ -28,7 +28,7 @@ from ..containers.git_provisioning import end_access, repository_for
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
-from ..database.intent import stopped_on_purpose, to_stay_stopped
+from ..database.intent import has_other_password, stopped_on_purpose, to_stay_stopped
 from ..database.lasting_errors import stopped
 from ..database.workspace_store import new_id
 from ..engine.models import Container
@@ -76,7 +76,7 @@ def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False
 
 def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
     found = context.store.find(id=desired.id, name=desired.name)
-    desired, made_up = _with_password(desired, found)
+    desired, made_up = _with_password(context, desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
         context.store.get(id=desired.id, name=desired.name)
@@ -156,12 +156,17 @@ def _with_container(
     return workspace, container_of(here, workspace)
 
 
-def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[WorkspaceSpec, str | None]:
-    """The wish with the password that the sheet has, or else one made up if that is wanted and nobody knows one."""
+def _with_password(
+    context: Context, desired: WorkspaceSpec, found: Workspace | None
+) -> tuple[WorkspaceSpec, str | None]:
+    """The wish with the password that the sheet has, unless the workspace was given another one since, or else one made
+    up if that is wanted and nobody knows one."""
     said = desired.password is not None or desired.password_hash is not None or desired.remove_password
     if said or desired.state is WorkspaceState.ABSENT:
         return desired, None
     noted = desired.sheet.password(_name_of(desired, found)) if desired.sheet else None
+    if noted and found and found.status is not Status.CREATING and has_other_password(context.store, found.id):
+        return desired, None
     # The password of an interrupted creation was never shown.
     unknown = found is None or found.status is Status.CREATING or desired.sheet is not None
     made_up = generate_password() if desired.generate_password and unknown and noted is None else None
