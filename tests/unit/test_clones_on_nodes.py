@@ -149,7 +149,7 @@ def test_a_seat_whose_upgrade_was_killed_is_not_made_again(
 def test_a_seat_keeps_the_password_that_the_sheet_does_not_know(
     installed: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: str, gone: bool
 ) -> None:
-    """That of a claim was shown to its participant alone, and nobody knows that of a release."""
+    """A claim shows its password to its participant alone, and nobody knows the one of a release."""
     store, wanted = installed.context.store, dict[str, str | None]()
     names = ("one 1", "one 2")
     for name in names:
