@@ -93,14 +93,16 @@ def claim_times(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, s
     return first, last
 
 
-def was_anothers(store: WorkspaceStore, workspace_id: str, moment: str) -> bool:
-    """Whether a claim that has ended held the seat at that time. If the clock was set back since it was made,
-    checkpoints of it have the time of its beginning."""
+def was_anothers(store: WorkspaceStore, workspace_id: str, moment: str, *, scheduled: bool) -> bool:
+    """Whether a checkpoint of the seat of that time has a former participant's work: of an ended claim, or if nobody
+    asked for it (``scheduled``), from after one, since the seat may not have been released yet. If the clock was set
+    back since a claim was made, checkpoints of it have the time of its beginning."""
     query = (
         "SELECT 1 FROM claims WHERE workspace_id = ?1 AND released_at IS NOT NULL"
-        " AND (claimed_at = ?2 OR (claimed_at < ?2 AND ?2 < released_at))"
+        " AND (claimed_at = ?2 OR (claimed_at < ?2 AND (?2 < released_at OR (?3 AND NOT EXISTS ("
+        " SELECT 1 FROM claims WHERE workspace_id = ?1 AND released_at IS NULL AND claimed_at <= ?2)))))"
     )
-    return bool(store.rows(query, workspace_id, moment))
+    return bool(store.rows(query, workspace_id, moment, scheduled))
 
 
 def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:

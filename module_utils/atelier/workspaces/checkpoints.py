@@ -160,6 +160,10 @@ def kept(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     return [found for found in ordered if found in asked_for or found in scheduled]
 
 
+def _is_anothers(context: NodeContext, found: Checkpoint) -> bool:
+    return was_anothers(context.store, found.workspace_id, found.taken_at, scheduled=found.is_scheduled)
+
+
 def newest_checkpoint(
     context: NodeContext, workspace_id: str, *, taken_before: str | None = None, scheduled: bool = False
 ) -> Checkpoint | None:
@@ -170,7 +174,7 @@ def newest_checkpoint(
     def newest(among: Iterable[Checkpoint]) -> Checkpoint | None:
         own = (found for found in among if found.workspace_id == workspace_id and found.is_scheduled <= scheduled)
         earlier = (found for found in own if taken_before is None or found.taken_at < taken_before)
-        usable = (found for found in earlier if not was_anothers(context.store, workspace_id, found.taken_at))
+        usable = (found for found in earlier if not _is_anothers(context, found))
         return max(usable, key=lambda found: found.stamp, default=None)
 
     local = all_checkpoints(context)
