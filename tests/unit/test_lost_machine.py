@@ -22,7 +22,7 @@ from atelier.containers.container import seat_spec
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.claims import Claims, Participant
-from atelier.database.intent import stopped_on_purpose
+from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.lasting_errors import is_unreleased, release_failed, removal_of
 from atelier.database.migrations import nodes_of
 from atelier.database.placement import Machine
@@ -602,6 +602,17 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
     with pytest.raises(AtelierError, match=r"machine (beta|controller) answers"):
         begin_elsewhere(installed.context, id=row.id, or_base=True)
     assert slow == [True]
+
+
+@pytest.mark.parametrize("status", ["created", "exited"])
+def test_a_stop_of_what_is_down_already_is_for_good(installed: Installation, status: str) -> None:
+    """A move or a beginning elsewhere that was killed left it, or an outage of which the database knows nothing yet."""
+    row = installed.seat("one")
+    in_container(installed, row)
+    installed.machines.all["alpha"].status = status
+    ensure(installed.context, WorkspaceSpec(state=WorkspaceState.STOPPED, id=row.id))
+    assert row.id not in wanted_up(installed.store)
+    assert installed.store.get(id=row.id).status is Status.STOPPED
 
 
 @pytest.fixture
