@@ -25,7 +25,7 @@ RELEASE, DRAIN, UPGRADE_ALL, BACKUP, WAKE = "release", "drain", "upgrade_all", "
 # A first backup to a slow storage.
 _BACKUP_SECONDS = 12 * 3600.0
 Outcomes = list[dict[str, Any]]
-_LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
+_LEAVING = ("stop", "delete", "reset", TEARDOWN, RELEASE)
 
 
 def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
@@ -232,7 +232,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def leaving(jobs: Jobs) -> set[str]:
-    """Ids of workspaces that must not be assigned now, because a stop, removal or release may be pending."""
+    """Ids of workspaces that must not be assigned now, because a stop, removal, reset or release may be pending."""
     return {id for job in jobs.unfinished() if job.operation in _LEAVING for id in job.project_ids}
 
 

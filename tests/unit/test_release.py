@@ -23,7 +23,7 @@ from atelier.workspaces import reset as resets
 from support import container, context, open_store, order, site
 
 from api.runner.adapter import Ended
-from api.runner.operations import OPERATIONS, RELEASE
+from api.runner.operations import OPERATIONS, RELEASE, leaving
 
 
 class Engine:
@@ -181,6 +181,15 @@ def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, s
         ended = Ended(state, {}, AtelierError(Code.CANCELED, as_message("It was canceled before it began.")))
         (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
         assert (outcome["status"], is_unreleased(store.get(id=id))) == ("error", True)
+
+
+@pytest.mark.parametrize(("operation", "is_leaving"), [(RELEASE, True), ("reset", True), ("checkpoint", False)])
+def test_nobody_gets_a_seat_whose_files_are_about_to_go(tmp_path: Path, operation: str, is_leaving: bool) -> None:
+    """The job may wait for others, and the participant have begun to work."""
+    with open_store(tmp_path) as store:
+        id, jobs = seat(store), Jobs(store)
+        jobs.create(operation, [id], {}, "operator")
+        assert leaving(jobs) == ({id} if is_leaving else set())
 
 
 def test_a_release_job_that_succeeded_leaves_the_status(tmp_path: Path) -> None:
