@@ -168,7 +168,7 @@ from pathlib import Path
 
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.common.errors import invalid
-from ansible.module_utils.atelier.common.models import ProxyMode, StopReason
+from ansible.module_utils.atelier.common.models import StopReason
 from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
 from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
@@ -176,29 +176,19 @@ from ansible.module_utils.atelier.workspaces.service import ensure
 from ansible.module_utils.atelier.workspaces.views import change_summary
 
 
-@with_context(
-    DOCUMENTATION,
-    options={"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}},
-    required_one_of=[("name", "id")],
-    mutually_exclusive=[("password", "password_hash")],
-)
+@with_context(DOCUMENTATION, required_one_of=[("name", "id")], mutually_exclusive=[("password", "password_hash")])
 def main(module: AnsibleModule, context: Context) -> Result:
     given = own_options(module)
     if given["password"] is not None and given["remove_password"]:
         raise invalid("input.at_most_one", "remove_password", names="password, remove_password")
-    mode = given.pop("proxy_mode")
-    state = WorkspaceState(given.pop("state"))
-    csv = given.pop("seats_csv")
-    sheet = CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
-    user, token = given.pop("git_username"), given.pop("git_token")
-    desired = WorkspaceSpec(
-        state=state,
-        proxy_mode=ProxyMode(mode) if mode else None,
-        stop_reason=StopReason(given.pop("stop_reason")),
-        git_access=check_git_access(user, token),
-        sheet=sheet,
-        **given,
-    )
+    csv, user, token = (given.pop(name) for name in ("seats_csv", "git_username", "git_token"))
+    given |= {
+        "state": WorkspaceState(given["state"]),
+        "stop_reason": StopReason(given["stop_reason"]),
+        "git_access": check_git_access(user, token),
+        "sheet": CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
+    }
+    desired = WorkspaceSpec(**given)
     outcome = ensure(context, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:
         module.warn(str(warning))

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -165,18 +164,15 @@ def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def as_module(
-    documentation: str, options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}), **rules: Any
-) -> Callable[[Callable[[AnsibleModule], Result]], Callable[[], None]]:
+def as_module(documentation: str, **rules: Any) -> Callable[[Callable[[AnsibleModule], Result]], Callable[[], None]]:
     """Makes a function the ``main`` of the module that DOCUMENTATION describes: it ends with the function's result, or
     with its AtelierError as msg, error_code and details. Sentences get their codes beside them (see ``tagged``).
-    ``options`` replace those of the documentation; ``rules`` are AnsibleModule's arguments, such as
-    ``required_one_of``."""
+    ``rules`` are AnsibleModule's arguments, such as ``required_one_of``."""
     document = yaml_load(documentation)
 
     def main(call: Callable[[AnsibleModule], Result]) -> None:
         module = AnsibleModule(
-            argument_spec={**argument_spec(document), **options},
+            argument_spec=argument_spec(document),
             supports_check_mode="atelier.no_check" not in document["extends_documentation_fragment"],
             **rules,
         )

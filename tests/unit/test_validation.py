@@ -112,7 +112,8 @@ def test_other_values_that_pass() -> None:
 
 
 def test_a_proxy_mode_without_a_network() -> None:
-    assert validation.check_proxy_mode(ProxyMode.NONE, [ProxyMode.NONE]) is ProxyMode.NONE
-    with pytest.raises(AtelierError) as error:
-        validation.check_proxy_mode(ProxyMode.SECURITY, [ProxyMode.NONE])
-    assert "security" in refused(error, Code.VALIDATION_ERROR, "proxy_mode")
+    assert validation.check_proxy_mode("none", [ProxyMode.NONE]) is ProxyMode.NONE
+    for mode in ("security", "carrier-pigeon", ""):
+        with pytest.raises(AtelierError) as error:
+            validation.check_proxy_mode(mode, [ProxyMode.NONE])
+        assert f"The proxy mode {mode} " in refused(error, Code.VALIDATION_ERROR, "proxy_mode")

@@ -152,12 +152,12 @@ def check_count(count: int) -> int:
     return check_range(count, CLONE_COUNT, "count", "input.count")
 
 
-def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> ProxyMode:
+def check_proxy_mode(mode: str, available: Collection[ProxyMode]) -> ProxyMode:
     """A mode that the site has a network for. Raises VALIDATION_ERROR."""
     if mode not in available:
         modes, proxied = ", ".join(sorted(available)), ", ".join(PROXIED_MODES)
         raise invalid("no_such_mode", "proxy_mode", mode=mode, modes=modes, proxied=proxied, value=str(mode))
-    return mode
+    return ProxyMode(mode)
 
 
 def check_range(value: int, bounds: tuple[int, int], field: str, id: str = "input.range") -> int:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
-from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, StopReason, Workspace
+from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, Site, Status, StopReason, Workspace
 from ..common.validation import (
     check_group,
     check_id,
@@ -71,7 +71,7 @@ class WorkspaceSpec:
     group: str | None = None
     memory: str | None = None
     cpus: str | None = None
-    proxy_mode: ProxyMode | None = None
+    proxy_mode: str | None = None
     git_url: str | None = None
     git_access: GitAccess | None = field(default=None, repr=False)
     git_timeout: float = 300

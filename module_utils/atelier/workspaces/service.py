@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from ..common.egress_modes import DEFAULT_MODE, Capability
+from ..common.egress_modes import DEFAULT_MODE, Capability, ProxyMode
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Limits, Status, StopReason, Workspace
@@ -222,7 +222,7 @@ def _order(context: Context, desired: WorkspaceSpec, id: str) -> Workspace:
         name=check_name(desired.name or ""),
         template=template_of(desired, None),
         limits=check_limits(limits.memory, limits.cpus, context.site.quotas),
-        proxy_mode=desired.proxy_mode or DEFAULT_MODE,
+        proxy_mode=ProxyMode(desired.proxy_mode or DEFAULT_MODE),
         group=desired.group,
         git_url=desired.git_url,
         notes=desired.notes or "",
