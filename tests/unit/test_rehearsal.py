@@ -9,38 +9,38 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, GIB
-from atelier.database.placement import Machine
+from atelier.database.placement import Machine, as_many_as_fit
 from atelier.engine.machine import Disk, Memory, disk_at, memory_at
-from atelier.workshop.rehearsal import Limit, _Place, _result
+from atelier.workshop.rehearsal import Limit, _limits, _result
 
 MANY = 1000
 TWO = [Machine(CONTROLLER, 16 * GIB), Machine("alpha", 16 * GIB)]
 
 
 def test_a_single_machine_is_not_named() -> None:
-    alone = _Place(None, 2 * GIB, {})
     caps = {"memory": {CONTROLLER: 7}, "disk": {CONTROLLER: 3}}
-    assert alone.limits(MANY, caps) == [Limit("memory", 7), Limit("disk", 3)]
+    assert _limits(None, caps) == [Limit("memory", 7), Limit("disk", 3)]
     assert Limit("memory", 7).view() == {"what": "memory", "seats": 7}
     assert Limit("memory", 7).words == "memory"
 
 
 def test_the_machine_whose_limit_is_met_first_is_named() -> None:
-    place = _Place(TWO, 2 * GIB, {"alpha": 4 * GIB})
+    placed = as_many_as_fit(TWO, 2 * GIB, {"alpha": 4 * GIB}, MANY)
     # By promised memory eight fit on the controller and six on alpha. The third on alpha is the seventh seat.
     caps = {"memory": {CONTROLLER: 100, "alpha": 100}, "disk": {CONTROLLER: 5, "alpha": 2}}
-    promised, disk = place.limits(MANY, caps)
-    assert promised == Limit("promised_memory", 14)
+    assert len(placed) == 14
+    (disk,) = _limits(placed, caps)
     assert disk == Limit("disk", 6, "alpha")
     assert disk.view() == {"what": "disk", "seats": 6, "node": "alpha"}
     assert str(disk.words) == "disk of alpha"
     # One that was not measured limits nothing, and no more are looked at than other limits allow.
-    assert place.limits(MANY, {"disk": {CONTROLLER: 100}}) == [promised]
-    assert place.limits(3, caps) == [Limit("promised_memory", 3)]
+    assert _limits(placed, {"disk": {CONTROLLER: 100}}) == []
+    assert _limits(placed[:3], caps) == []
 
 
 def test_machines_that_take_nothing_have_room_for_none() -> None:
-    assert _Place([], 2 * GIB, {}).limits(MANY, {"memory": {CONTROLLER: 7}}) == [Limit("promised_memory", 0)]
+    assert as_many_as_fit([], 2 * GIB, {}, MANY) == []
+    assert _limits([], {"memory": {CONTROLLER: 7}}) == []
 
 
 def test_a_verdict_names_the_machine_only_where_there_are_several() -> None:
@@ -92,4 +92,4 @@ def test_a_node_is_asked_through_its_gateways_container() -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_no_more_than_the_quotas_allow_are_placed(most: int) -> None:
-    assert _Place(TWO, 2 * GIB, {}).limits(most, {}) == [Limit("promised_memory", most)]
+    assert len(as_many_as_fit(TWO, 2 * GIB, {}, most)) == most

@@ -22,7 +22,7 @@ from ..common.errors import AtelierError, invalid
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
-from ..database.placement import Machine, as_many_as_fit, with_labels
+from ..database.placement import as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
 from ..engine.machine import free_on, memory_at, parse_memory
 from ..workspaces.cloning import CloneOrder, clone
@@ -68,29 +68,20 @@ class Limit:
         return Message("limit_at", what=self.what, node=self.node) if self.node else self.what
 
 
-@dataclass(frozen=True)
-class _Place:
-    """The place of new seats: the available machines (None on a single machine), and the promised memory."""
-
-    machines: Sequence[Machine] | None
-    size: int
-    promised: Mapping[str, int]
-
-    def limits(self, most: int, caps: Mapping[str, Mapping[str, int]]) -> list[Limit]:
-        """The number of seats at which the first machine is full, for each of the ``caps`` (seats by machine).
-        Considers up to ``most`` seats."""
-        if self.machines is None:
-            return [Limit(what, cap[CONTROLLER]) for what, cap in caps.items()]
-        placed = as_many_as_fit(self.machines, self.size, self.promised, most)
-        limits = [Limit("promised_memory", len(placed))]
-        for what, cap in caps.items():
-            there = Counter[str]()
-            for number, node in enumerate(placed):
-                there[node] += 1
-                if there[node] > cap.get(node, most):
-                    limits.append(Limit(what, number, node))
-                    break
-        return limits
+def _limits(placed: Sequence[str] | None, caps: Mapping[str, Mapping[str, int]]) -> list[Limit]:
+    """The number of seats at which the first machine is full, for each of the ``caps`` (seats by machine). ``placed``
+    are the machines of further seats; None on a single machine."""
+    if placed is None:
+        return [Limit(what, cap[CONTROLLER]) for what, cap in caps.items()]
+    limits: list[Limit] = []
+    for what, cap in caps.items():
+        there = Counter[str]()
+        for number, node in enumerate(placed):
+            there[node] += 1
+            if there[node] > cap.get(node, len(placed)):
+                limits.append(Limit(what, number, node))
+                break
+    return limits
 
 
 def _result(seats: int, reasons: Sequence[str], first: Limit, **measured: float | None) -> dict[str, Any]:
@@ -114,21 +105,24 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
     with context.locks.rehearsal():
         remove_leftovers(context)
         room = [Limit(what, count) for what, count in context.store.room(source.owner, source.proxy_mode).items()]
-        machines = context.engines.machines()
-        fit = None if machines is None else with_labels(machines, source.node_labels)
-        place = _Place(fit, source.limits.memory_bytes, context.store.promised())
-        room += place.limits(min(limit.seats for limit in room), {})
+        machines, placed = context.engines.machines(), None
+        if machines is not None:
+            fit, most = with_labels(machines, source.node_labels), min(limit.seats for limit in room)
+            placed = as_many_as_fit(fit, source.limits.memory_bytes, context.store.promised(), most)
+            room.append(Limit("promised_memory", len(placed)))
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
             reason = Message("room_for", what=tightest.words, seats=tightest.seats, wanted=seats)
             return _result(seats, [reason], tightest)
         try:
-            return _perform(context, source, seats, room, place)
+            return _perform(context, source, seats, room, placed)
         finally:
             remove_leftovers(context)
 
 
-def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit], place: _Place) -> dict[str, Any]:
+def _perform(
+    context: Context, source: Workspace, count: int, room: Sequence[Limit], placed: Sequence[str] | None
+) -> dict[str, Any]:
     memory = _available_memory(context)
     run_id = new_id()
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
@@ -170,8 +164,7 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
         "memory": {node: max(free - _SPARE_MEMORY, 0) // max(memory_each, 1) for node, free in memory.items()},
         "disk": {node: max(free - _SPARE_DISK, 0) // max(disk_each, 1) for node, free in disk.items()},
     }
-    limits = [*room, *place.limits(min(limit.seats for limit in room), caps)]
-    first = min(limits, key=lambda limit: limit.seats)
+    first = min([*room, *_limits(placed, caps)], key=lambda limit: limit.seats)
     if first.seats < count:
         reasons.append(Message("enough_for", what=first.words, seats=first.seats))
     figures = {"made_in": round(seconds, 2), "p50": p50, "p95": p95}
