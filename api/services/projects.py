@@ -35,8 +35,9 @@ def groups(services: Services) -> list[str]:
 
 
 async def start_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
-    """Starts a workspace; does nothing if it runs."""
-    if services.presenter.status(row) is not Status.RUNNING:
+    """Starts a workspace; does nothing if it runs, and is not paused."""
+    seen = services.watcher.seen.get(row.id)
+    if services.presenter.status(row) is not Status.RUNNING or (seen is not None and seen.status == "paused"):
         services.reads.check_running_slot(row.id)
         await run_job(services, caller, "start", [row.id])
     project = services.presenter.project(services.row(row.id))

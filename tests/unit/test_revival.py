@@ -26,6 +26,7 @@ from api.background import revival
 from api.background.revival import Revival
 from api.routers import projects
 from api.services import jobs
+from api.services import projects as start_and_reset
 
 
 class Stage:
@@ -220,6 +221,30 @@ def test_a_stop_of_what_an_outage_stopped_is_for_good(
         caller: Any = None
         asyncio.run(projects.stop_project(made.id, services, caller))
     assert begun == (["stop"] if asked else [])
+
+
+@pytest.mark.parametrize(("seen", "asked"), [("running", False), ("paused", True), (None, False)])
+def test_a_start_of_what_somebody_paused_by_hand_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: str | None, asked: bool
+) -> None:
+    begun: list[str] = []
+
+    async def run(_: Any, __: Any, operation: str, ___: Any) -> None:
+        begun.append(operation)
+
+    monkeypatch.setattr(start_and_reset, "run_job", run)
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("seat")])
+        store.update(made.id, status=Status.RUNNING)
+        services: Any = SimpleNamespace(
+            row=lambda id: store.get(id=id),
+            reads=store,
+            presenter=SimpleNamespace(status=lambda row: row.status, project=lambda row: {}),
+            watcher=SimpleNamespace(seen={made.id: container(seen)} if seen else {}),
+        )
+        caller: Any = None
+        asyncio.run(start_and_reset.start_workspace(services, caller, store.get(id=made.id)))
+    assert begun == (["start"] if asked else [])
 
 
 def test_one_that_a_killed_run_left_paused_goes_on_as_it_is(tmp_path: Path) -> None:
