@@ -144,6 +144,26 @@ def test_an_unreleased_seat_whose_reset_is_killed_is_not_free(tmp_path: Path, mo
         assert is_unreleased(store.get(id=row.id))
 
 
+@pytest.mark.parametrize("unreleased", [True, False])
+def test_a_start_ends_what_runs_in_an_unreleased_seat_that_is_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreleased: bool
+) -> None:
+    """Its former participant's sessions would go on, with the password of before."""
+    done: list[str] = []
+    monkeypatch.setattr(service, "await_ide", lambda *_: None)
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        if unreleased:
+            release_failed(store, row.id, "Docker is away.")
+        engine = Engine(made.container_name(row.id), "paused", "")
+        for name in ("stop", "unpause"):
+            monkeypatch.setattr(engine, name, lambda _, name=name: done.append(name), raising=False)
+        service.bring_up(context(made, store, engine).on(), store.get(id=row.id))
+    assert done == (["stop"] if unreleased else ["unpause"])
+
+
 def test_an_unreleased_seat_stays_so_when_it_gets_its_previous_container_back(tmp_path: Path) -> None:
     made = site(tmp_path)
     with open_store(tmp_path) as store:

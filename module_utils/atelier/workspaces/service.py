@@ -29,7 +29,7 @@ from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import has_other_password, stopped_on_purpose, to_stay_stopped
-from ..database.lasting_errors import stopped
+from ..database.lasting_errors import is_unreleased, stopped
 from ..database.workspace_store import new_id
 from ..engine.models import Container
 from ..recordings.folders import recorded_anywhere
@@ -286,7 +286,7 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
             if container is not None and container.status != "created":
                 context.engine.stop(name)
             finish(context, context.store.get(id=workspace.id), begun)
-        elif container is not None and container.status == "paused":
+        elif container is not None and container.status == "paused" and not is_unreleased(workspace):
             context.engine.unpause(name)
         else:
             # For a container in a crash loop: Docker waits longer after each exit, and reports a start in between as
