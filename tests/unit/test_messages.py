@@ -86,8 +86,15 @@ def test_a_code_that_is_not_known_leaves_the_text(code: object) -> None:
     ],
 )
 def test_a_row_whose_code_is_not_known_shows_its_words(row: object, shown: str) -> None:
-    """A newer version wrote such a row before a downgrade."""
+    """A newer version wrote such a row before a downgrade, or an older one before its code was given up."""
     assert restored(json.dumps(row)) == shown
+
+
+def test_a_known_code_stays_around_one_that_is_not_known() -> None:
+    why = {"id": "gateway.routes_unusable", "params": {"file": "/routes", "why": "No space left on device"}}
+    error = restored(json.dumps({"id": "release_failed", "params": {"why": why}}))
+    assert id_of(error) == "release_failed"
+    assert error == "Its release failed: gateway routes unusable (file: /routes; why: No space left on device)"
 
 
 @pytest.mark.parametrize("text", [None, "", "The IDE did not answer.", '{"id": 1}', '{"id":', "{}"])

@@ -100,20 +100,22 @@ def stored(text: str) -> str:
 
 
 def restored(text: str | None) -> str | None:
-    """Reverses ``stored``. A code that this version does not know is shown with its parameters."""
+    """Reverses ``stored``. A code that this version does not know is shown with its parameters, also within another."""
     if text is None or not text.startswith('{"id":'):
         return text
-    for reader in (read, _spelled_out):
-        with suppress(*_UNREADABLE):
-            return reader(json.loads(text))
+    with suppress(*_UNREADABLE):
+        return _as_far_as_known(json.loads(text))
     return text
 
 
-def _spelled_out(data: Mapping[str, Any]) -> str:
-    words = data["id"].replace("_", " ").replace(".", " ")
+def _as_far_as_known(data: Mapping[str, Any]) -> str:
     params = data["params"].items()
-    values = [f"{name}: {_spelled_out(value) if isinstance(value, Mapping) else value}" for name, value in params]
-    return plain(f"{words} ({'; '.join(values)})" if values else words)
+    values = {name: _as_far_as_known(value) if isinstance(value, Mapping) else value for name, value in params}
+    with suppress(*_UNREADABLE):
+        return Message(data["id"], **values)
+    words = data["id"].replace("_", " ").replace(".", " ")
+    told = "; ".join(f"{name}: {value}" for name, value in values.items())
+    return plain(f"{words} ({told})" if told else words)
 
 
 def _value(value: object) -> object:
