@@ -269,6 +269,22 @@ def test_work_that_was_committed_is_not_replaced(seat: Seat, lesson: str, kept: 
     assert seat.files == ["start"]
 
 
+def test_files_that_were_fetched_already_are_no_work(seat: Seat, lesson: str) -> None:
+    """A run was killed between the end of its fetch and the note of it."""
+    source = seat.folder / "source"
+    (source / "workspace" / "third").write_text("work\n")
+    for command in (["add", "."], ["commit", "--quiet", "--message", "third"], ["push", "--quiet", "origin", "main"]):
+        seat.git(*command, where=source / "workspace")
+    seat.git("update-server-info", where=source / "server.git")
+    for _ in range(2):
+        assert seat.fetch(lesson) == (0, "")
+        assert seat.files == ["first", "second", "third"]
+    seat.write("work")
+    seat.git("add", "work")
+    seat.git("commit", "--quiet", "--message", "work")
+    assert seat.fetch(lesson) == (1, "atelier: files_there\n")
+
+
 def test_a_repository_that_git_cannot_read_is_not_replaced(seat: Seat, lesson: str) -> None:
     seat.git("init", "--quiet")
     seat.commit("start")

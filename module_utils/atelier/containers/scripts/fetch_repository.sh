@@ -24,8 +24,10 @@ if [ ! -e "$new/whole" ]; then
         # A git that fails or takes too long says nothing of changes: nothing is removed then.
         changes=$(timeout --kill-after=5 60 git -C /workspace status --porcelain) || exit
         commits=$(timeout --kill-after=5 60 git -C /workspace rev-list --count --all) || exit
-        # A template has one commit.
-        if [ -n "$changes" ] || [ "$commits" -gt 1 ]; then
+        tips=$(timeout --kill-after=5 60 git -C /workspace rev-list --no-walk --all) || exit
+        # A template has one commit. More that are all in the repository are those of a fetch that nobody noted.
+        if [ -n "$changes" ] || { [ "$commits" -gt 1 ] && ! echo "$tips" |
+            timeout --kill-after=5 60 git -C "$new/workspace" rev-list --max-count=1 --stdin >/dev/null 2>&1; }; then
             echo 'atelier: files_there'
             exit 1
         fi
