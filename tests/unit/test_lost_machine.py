@@ -528,6 +528,9 @@ def test_a_start_finishes_what_a_killed_run_began(
         begin_elsewhere(installed.context, id=row.id, to="beta")
     monkeypatch.setattr(services, "await_ide", lambda *_: None)
     monkeypatch.setattr(type(installed.context), "cpus", lambda _: 1)
+    installed.killed = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        ensure(installed.context, WorkspaceSpec(state=WorkspaceState.STARTED, id=row.id))
     if by == "revive":
         assert revive(installed.context, [row.id]) == [Revived(row.id, started=True)]
     else:

@@ -127,6 +127,11 @@ def unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
     return {row[0]: _Begun(*row[1:]) for row in rows}
 
 
+def note_unfinished(store: WorkspaceStore, workspace_id: str, begun: _Begun) -> None:
+    change = "INSERT OR REPLACE INTO begun_elsewhere (workspace_id, lost, origin, checkpoint) VALUES (?, ?, ?, ?)"
+    store.write(change, workspace_id, begun.lost, begun.origin, begun.checkpoint)
+
+
 def _chosen(context: Context, group: str | None, node: str | None) -> Sequence[Workspace]:
     begun = unfinished(context.store)
     rows = [row for row in context.store.all() if group in (None, row.group)]
@@ -188,7 +193,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     begun = _Begun(row.node, origin, last.taken_at if last else None)
     memory = there.engines.memory()
     try:
-        with store.transaction() as db:
+        with store.transaction():
             store.relocate(row.id, there.node, memory)
             if is_unreleased(row):
                 # Its files may be the former participant's. Its machine is another one than the removed one now.
@@ -196,10 +201,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
             elif runs:
                 store.claim_running_slot(row.id, memory=memory)
             store.update(row.id, git_pending=GIT_IMPORT if origin == "repository" else None)
-            db.execute(
-                "INSERT OR REPLACE INTO begun_elsewhere (workspace_id, lost, origin, checkpoint) VALUES (?, ?, ?, ?)",
-                (row.id, begun.lost, begun.origin, begun.checkpoint),
-            )
+            note_unfinished(store, row.id, begun)
     except AtelierError as error:
         # Without an answer of the database the row may be there already.
         if error.code is not Code.REGISTRY_ERROR:
