@@ -195,6 +195,39 @@ def test_a_seat_whose_files_are_in_a_backup_is_not_made_again(
     assert installed.context.store.get(id=left.id).error == why
 
 
+@pytest.mark.parametrize("names", [["one 1", "one 2"], ["one 2", "one 1"]])
+@pytest.mark.parametrize("fault", ["snapshot", "make_seat"])
+def test_a_run_that_fails_leaves_each_seat_its_own_error(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, names: list[str], fault: str
+) -> None:
+    """The next run may not make the one whose files are in a backup, and has to make the other one."""
+    installed.clone(2)
+    left, why = installed.context.store.get(name="one 1"), Message("backup.not_restored", why="It was full.")
+    installed.context.store.update(left.id, status=Status.ERROR, error=why)
+    monkeypatch.setattr(cloning, "container_of", lambda *_: None)
+    monkeypatch.setattr(cloning, "previous_container", lambda *_: None)
+
+    def fail(*_: object, **__: object) -> Any:
+        raise AtelierError(Code.SNAPSHOT_FAILED, as_message("It is too large."))
+
+    monkeypatch.setattr(cloning, fault, fail)
+    with pytest.raises(AtelierError):
+        clone(installed.context, CloneOrder(source="one", names=names))
+    assert installed.context.store.get(id=left.id).error == why
+    assert "It is too large" in str(installed.context.store.get(name="one 2").error)
+
+
+def test_an_interrupted_creation_stays_one_whose_password_nobody_saw(installed: Installation, tmp_path: Path) -> None:
+    """Two runs were killed; the second one had hashed the sheet's password once more."""
+    store = installed.context.store
+    store.reserve([order("one 1", cloned_from=store.get(name="one").id, password_hash="$first")])
+    store.update(store.get(name="one 1").id, password_hash="$second")
+    sheet = CredentialsCsv(tmp_path / "seats.csv")
+    sheet.note("one 1", "card of one 1")
+    wanted = CloneOrder(source="one", names=["one 1"], generate_passwords=True, sheet=sheet)
+    assert clone(installed.context, wanted)["seats"][0]["password"] == "card of one 1"
+
+
 def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:
     others_are_made = threading.Event()
 

@@ -223,20 +223,20 @@ def _busy(row: Workspace) -> AtelierError:
 def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
     """A seat whose row exists. ``forgotten``: a password that it may have was never returned to anybody."""
     make = _is_unmade(context, row)
-    if not (order.passwords.get(row.name) or order.password) and _has_own_password(context, order, row):
+    fresh = row.status is Status.CREATING and not order.ids and not is_made_again(row)
+    if not (order.passwords.get(row.name) or order.password) and _has_own_password(context, order, row, fresh):
         return _Seat(row, make, password_hash=row.password_hash)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
-    fresh = row.status is Status.CREATING and not order.ids and not is_made_again(row)
     # A generated password that was never shown is useless: set the requested one, or none.
     password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
     return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
 
 
-def _has_own_password(context: Context, order: CloneOrder, row: Workspace) -> bool:
+def _has_own_password(context: Context, order: CloneOrder, row: Workspace, fresh: bool) -> bool:
     """Whether it has the password of its claim or release, or another one that was set since the sheet's."""
-    noted = order.sheet is not None and order.sheet.password(row.name) is not None
+    noted = order.sheet is not None and order.sheet.password(row.name) is not None and not fresh
     return claim_times(context.store, row.id)[0] is not None or (noted and has_other_password(context.store, row.id))
 
 
@@ -385,7 +385,8 @@ def _roll_back(context: Context, run_id: str, seats: Sequence[_Seat], error: Ate
                 context.store.delete(seat.workspace.id)
                 end_access(context, seat.workspace.id)
             elif seat.make and not is_up and not kept:
-                context.store.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+                check_restored(context.store.get(id=seat.workspace.id))  # the error of such a one stays
+                context.store.update(seat.workspace.id, status=Status.ERROR, error=(seat.error or error).message)
     with suppress(AtelierError):
         context.store.close_batch(run_id)
         context.sync_routes()
