@@ -20,7 +20,12 @@ from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
 from atelier.workshop import release as releases
 from atelier.workspaces import service, side_by_side
-from atelier.workspaces.kept_containers import interrupted_resets, previous_container, restore_previous_container
+from atelier.workspaces.kept_containers import (
+    interrupted_resets,
+    previous_container,
+    recovered,
+    restore_previous_container,
+)
 from atelier.workspaces.reset import reset
 from support import container, context, open_store, order, quotas, site
 
@@ -327,6 +332,21 @@ def test_a_repair_that_could_not_give_a_seat_its_container_back_leaves_it_and_it
             with suppress(AtelierError):
                 drift.repair()
         assert list(engine.containers) == ([kept, f"{name}-new"] if broken else [name])
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.RUNNING])
+def test_a_seat_that_is_being_made_does_not_get_its_previous_container(tmp_path: Path, status: Status) -> None:
+    """It may have a former participant's files."""
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=status)
+        name = made.container_name(row.id)
+        kept, engine = killed_between_its_renames(name, row.id)
+        row, found = recovered(context(made, store, engine).on(), store.get(id=row.id))
+        restored = status is Status.RUNNING
+        assert (row.status, found is not None) == (Status.STOPPED if restored else Status.CREATING, restored)
+        assert engine.containers == {name if restored else kept: "exited", f"{name}-new": "created"}
 
 
 def test_a_container_that_was_removed_by_hand_is_not_replaced_by_the_kept_one(tmp_path: Path) -> None:

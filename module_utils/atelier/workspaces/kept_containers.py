@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError
-from ..common.models import Workspace
+from ..common.models import Status, Workspace
 from ..common.validation import is_id
 from ..containers.container import container_of, remove_container, start_seat
 from ..containers.context import Context, NodeContext
@@ -96,9 +96,12 @@ def recovered(context: NodeContext, row: Workspace) -> tuple[Workspace, Containe
     """The row and its container, after what killed runs left is undone: a snapshot, and a reset or an upgrade between
     its two renames. The caller holds the seat's lock."""
     recover(context, row)
-    restore_previous_container(context, row)
-    row = context.store.get(id=row.id)
-    return row, container_of(context, row)
+    container = container_of(context, row)
+    # One that is being made gets another container. Docker lists all containers for the previous one.
+    if container is None and row.status is not Status.CREATING:
+        restore_previous_container(context, row)
+        container = container_of(context, row)
+    return context.store.get(id=row.id), container
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
