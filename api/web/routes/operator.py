@@ -91,7 +91,8 @@ async def workspace_page(project_id: ProjectId, view: ViewDep) -> Response:
         extended=timestamp(until) if until is not None and until > datetime.now(UTC) else "",
         browsable=_browsable(services),
         docker=view.docker_away,
-        form={"groups": groups(services)},
+        # Not for the part that is loaded again: it has no form, and this reads all rows.
+        form={"groups": () if view.part else groups(services)},
         id=project_id,
         aliases=project["aliases"],
     )
