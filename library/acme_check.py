@@ -37,7 +37,6 @@ provider:
   sample: rfc2136
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module
 from ansible.module_utils.atelier.gateway.dns_providers import check_provider
 

@@ -27,7 +27,6 @@ collected:
   type: bool
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.containers.distribution import collect_garbage, has_garbage
 

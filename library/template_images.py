@@ -39,7 +39,6 @@ summary:
   sample: "Built: nodejs-react."
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Result, as_module, parse_site, progress_reporter
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.containers.template_images import TemplateImages, template_folders

@@ -45,7 +45,6 @@ checks:
   elements: dict
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, with_context
 from ansible.module_utils.atelier.workshop.rehearsal import rehearse
 

@@ -38,7 +38,6 @@ problem:
   type: str
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.workspaces.checkpoints import take_checkpoint
 

@@ -53,7 +53,6 @@ drift:
       repaired: false
 """
 
-
 from ansible.module_utils.atelier.ansible_module import AnsibleModule, Context, Result, own_options, with_context
 from ansible.module_utils.atelier.reconcile import find_drift, repair_all
 

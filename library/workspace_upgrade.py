@@ -48,7 +48,6 @@ failed_seats:
   elements: str
 """
 
-
 from ansible.module_utils.atelier.ansible_module import (
     AnsibleModule,
     Context,

@@ -515,17 +515,23 @@ def test_another_run_finishes_what_a_killed_one_began(installed: Installation, c
         assert begin_elsewhere(installed.context, **wanted) == []
 
 
-@pytest.mark.parametrize("by", ["revive", "start"])
-def test_a_start_finishes_what_a_killed_run_began(
-    installed: Installation, monkeypatch: pytest.MonkeyPatch, by: str
-) -> None:
-    """The API starts what should run a moment after the run was killed. Without its credential the seat cannot push."""
+def begun_by_a_killed_run(installed: Installation) -> Workspace:
+    """A seat of alpha, which is lost, that a run began on beta and was killed before it started."""
     row = installed.seat("one")
     take_checkpoint(installed.context, id=row.id, name=None)
     installed.machines.lost.add("alpha")
     installed.killed = KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         begin_elsewhere(installed.context, id=row.id, to="beta")
+    return row
+
+
+@pytest.mark.parametrize("by", ["revive", "start"])
+def test_a_start_finishes_what_a_killed_run_began(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The API starts what should run a moment after the run was killed. Without its credential the seat cannot push."""
+    row = begun_by_a_killed_run(installed)
     monkeypatch.setattr(services, "await_ide", lambda *_: None)
     monkeypatch.setattr(type(installed.context), "cpus", lambda _: 1)
     installed.killed = KeyboardInterrupt
@@ -541,12 +547,7 @@ def test_a_start_finishes_what_a_killed_run_began(
 
 
 def test_what_a_killed_run_began_on_a_machine_that_is_lost_too_begins_again(installed: Installation) -> None:
-    row = installed.seat("one")
-    take_checkpoint(installed.context, id=row.id, name=None)
-    installed.machines.lost.add("alpha")
-    installed.killed = KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt):
-        begin_elsewhere(installed.context, id=row.id, to="beta")
+    row = begun_by_a_killed_run(installed)
     installed.machines.lost.add("beta")
     (begun,) = begin_elsewhere(installed.context, id=row.id)
     assert begun.node == CONTROLLER

@@ -195,6 +195,17 @@ def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_hold
     assert {id for job in stage.begun for id in job.project_ids} == {other.id}
 
 
+def begun_jobs(monkeypatch: pytest.MonkeyPatch, module: object) -> list[str]:
+    """The operations of the jobs that the module has run from now on; none does anything."""
+    begun: list[str] = []
+
+    async def run(_: Any, __: Any, operation: str, ___: Any) -> None:
+        begun.append(operation)
+
+    monkeypatch.setattr(module, "run_job", run)
+    return begun
+
+
 @pytest.mark.parametrize(
     ("reason", "asked"), [(None, True), (StopReason.IDLE, True), (StopReason.PERSON, False), (StopReason.END, False)]
 )
@@ -202,12 +213,7 @@ def test_a_stop_of_what_an_outage_stopped_is_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: StopReason | None, asked: bool
 ) -> None:
     """It is down, and would be started in a moment."""
-    begun: list[str] = []
-
-    async def run(_: Any, __: Any, operation: str, ___: Any) -> None:
-        begun.append(operation)
-
-    monkeypatch.setattr(projects, "run_job", run)
+    begun = begun_jobs(monkeypatch, projects)
     with open_store(tmp_path) as store:
         (made,) = store.reserve([order("seat")])
         store.update(made.id, status=Status.STOPPED)
@@ -227,12 +233,7 @@ def test_a_stop_of_what_an_outage_stopped_is_for_good(
 def test_a_start_of_what_somebody_paused_by_hand_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: str | None, asked: bool
 ) -> None:
-    begun: list[str] = []
-
-    async def run(_: Any, __: Any, operation: str, ___: Any) -> None:
-        begun.append(operation)
-
-    monkeypatch.setattr(start_and_reset, "run_job", run)
+    begun = begun_jobs(monkeypatch, start_and_reset)
     with open_store(tmp_path) as store:
         (made,) = store.reserve([order("seat")])
         store.update(made.id, status=Status.RUNNING)

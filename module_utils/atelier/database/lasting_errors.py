@@ -1,5 +1,5 @@
-"""Errors of a workspace that stay, whatever its container does, until somebody decides: its release failed, or its
-machine was removed, or both."""
+"""Errors of a workspace that stay, whatever its container does, until an operator decides: its release failed, its
+machine was removed, or both; or a restore had no files for it."""
 
 from __future__ import annotations
 

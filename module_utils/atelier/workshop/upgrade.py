@@ -25,14 +25,7 @@ from ..database.lasting_errors import check_released
 from ..engine.docker_errors import is_engine_away
 from ..engine.machine import free_on
 from ..engine.models import Container, File
-from ..workspaces.kept_containers import (
-    NEW_SUFFIX,
-    go_back,
-    last_kept,
-    recovered,
-    remove_expired,
-    set_aside,
-)
+from ..workspaces.kept_containers import NEW_SUFFIX, go_back, last_kept, recovered, remove_expired, set_aside
 from ..workspaces.side_by_side import each_alone
 from .tar_stream import within
 

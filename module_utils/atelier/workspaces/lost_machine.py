@@ -185,7 +185,7 @@ def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
 def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun:
     """Makes the container, and starts it if the workspace is meant to run."""
     name, store = there.site.container_name(row.id), there.store
-    runs = row.id in wanted_up(store) and not is_unreleased(row)
+    runs = row.id in wanted_up(store)
     # Leftovers of an interrupted run.
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):

@@ -22,14 +22,7 @@ from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
 from ..engine.models import Container
 from .checkpoints import Checkpoint, fetch_checkpoint, newest_checkpoint
-from .kept_containers import (
-    NEW_SUFFIX,
-    go_back,
-    last_kept,
-    recovered,
-    remove_expired,
-    set_aside,
-)
+from .kept_containers import NEW_SUFFIX, go_back, last_kept, recovered, remove_expired, set_aside
 from .views import Change, current_view, observed_view
 
 _RESET_LABEL = "atelier.reset"
