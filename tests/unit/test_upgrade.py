@@ -93,6 +93,8 @@ class Engine:
         if self.broken == "start" and self.containers[name].labels["atelier.inputs"] == "new":
             raise AtelierError(Code.CONTAINER_CREATE_FAILED, as_message("It does not start."))
         self._set(name, "running")
+        if self.broken == "killed after the start":
+            raise KeyboardInterrupt
 
     def stop(self, name: str) -> None:
         self._set(name, "exited")
@@ -210,8 +212,16 @@ def test_a_silent_ide_goes_back_and_one_that_does_not_either_is_told(
     assert world.store.get(id=row.id).status is Status.ERROR
 
 
-@pytest.mark.parametrize("broken", ["killed", "killed between the names"])
-@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(
+    ("broken", "running"),
+    [
+        ("killed", True),
+        ("killed", False),
+        ("killed between the names", True),
+        ("killed between the names", False),
+        ("killed after the start", False),
+    ],
+)
 def test_a_killed_upgrade_is_completed_by_the_next(world: World, broken: str, running: bool) -> None:
     row = world.seat(running=running)
     world.engine.broken = broken

@@ -93,14 +93,17 @@ def _upgrade(context: Context, row: Workspace, check_mode: bool) -> UpgradedSeat
         if not check_mode:
             row, _ = recovered(here, row)
         container = _container(here, row)
-        interrupted = container.status == "created" and _LABEL in container.labels
+        runs = row.id in wanted_up(context.store)
+        # A killed run may have started one that is not to run: nobody else counts it as running without wanting that.
+        started = row.status is Status.RUNNING and not runs
+        interrupted = _LABEL in container.labels and (container.status == "created" or started)
         if check_mode or (made_from(container.labels) == current and not interrupted):
             return UpgradedSeat(row.id, row.name, changed=made_from(container.labels) != current)
         context.progress(Message("step.upgrade", name=row.name), 0, 1)
         if interrupted:
             former = last_kept(here, row.id)
             kept = former.name if former else None
-            _come_up(here, row, kept, runs=row.id in wanted_up(context.store))
+            _come_up(here, row, kept, runs=runs)
         else:
             kept = _replace(here, row, container)
         context.progress(Message("step.upgrade", name=row.name), 1, 1)
