@@ -212,7 +212,8 @@ def lesson(seat: Seat, web: str) -> str:
 
 
 def test_the_template_s_files_are_replaced_by_the_repository_s(seat: Seat, lesson: str) -> None:
-    seat.write("of the template")
+    seat.git("init", "--quiet")
+    seat.commit("of the template")
     assert seat.fetch(lesson) == (0, "")
     assert seat.files == ["first", "second"]
     assert seat.git("remote", "get-url", "origin") == lesson
@@ -267,6 +268,16 @@ def test_work_that_was_committed_is_not_replaced(seat: Seat, lesson: str, kept: 
     seat.git(*(["commit", "--quiet", "--all", "--message", "work"] if kept == "commit" else ["stash"]))
     assert seat.fetch(lesson) == (1, "atelier: files_there\n")
     assert seat.files == ["start"]
+
+
+def test_files_beside_no_repository_are_not_replaced(seat: Seat, lesson: str) -> None:
+    """Somebody removed the template's repository: what of its files is work cannot be told."""
+    seat.write("work")
+    assert seat.fetch(lesson) == (1, "atelier: files_there\n")
+    assert seat.files == ["work"]
+    (seat.workspace / "work").unlink()
+    assert seat.fetch(lesson) == (0, "")
+    assert seat.files == ["first", "second"]
 
 
 def test_files_that_were_fetched_already_are_no_work(seat: Seat, lesson: str) -> None:

@@ -31,6 +31,13 @@ if [ ! -e "$new/whole" ]; then
             echo 'atelier: files_there'
             exit 1
         fi
+    else
+        # Every template has a repository: somebody removed it, and nothing says what is work.
+        files=$(find /workspace -mindepth 1 -maxdepth 1 -print -quit) || exit
+        if [ -n "$files" ]; then
+            echo 'atelier: files_there'
+            exit 1
+        fi
     fi
     touch "$new/whole" || exit
 fi
