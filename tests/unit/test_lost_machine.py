@@ -866,6 +866,19 @@ def test_a_seat_that_was_not_released_is_moved_without_becoming_free(movable: In
     assert (now.node, is_unreleased(now)) == ("beta", True)
 
 
+def test_a_stopped_seat_of_a_removed_machine_that_joined_again_is_moved_without_that_error(
+    movable: Installation,
+) -> None:
+    row = movable.seat("one", stopped=True)
+    in_container(movable, row)
+    movable.machines.lost.add("alpha")
+    remove_machine(movable.context, "alpha", force=True)
+    movable.machines.lost.clear()
+    assert move(movable.context, id=row.id, name=None, to="beta").after["status"] == "stopped"
+    now = movable.store.get(id=row.id)
+    assert (now.node, now.status, now.error) == ("beta", Status.STOPPED, None)
+
+
 def test_a_seat_of_a_machine_that_was_removed_is_torn_down_like_one_without_container(
     installed: Installation, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from ..containers.git_provisioning import git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import snapshot
-from ..database.lasting_errors import is_unreleased
+from ..database.lasting_errors import is_unreleased, removal_of, stopped
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoints import leave_checkpoints, push_missing
@@ -104,7 +104,12 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
                 there.engine.put(name, "/", secrets)
             put_config(there, row, git_files(here, row))
         # The machine had room before its files traveled; others may have taken it meanwhile.
-        here.store.relocate(row.id, there.node, here.engines.memory())
+        memory = here.engines.memory()
+        with here.store.transaction():
+            here.store.relocate(row.id, there.node, memory)
+            if removal_of(row):  # of the machine that it leaves, which has joined again
+                status, error = stopped(row)
+                here.store.update(row.id, status=status, error=error)
     except Exception as error:
         # Without an answer of the database either machine may be the row's: reconcile removes the other container.
         if not (isinstance(error, AtelierError) and error.code is Code.REGISTRY_ERROR):
