@@ -1,4 +1,5 @@
-"""The token that a seat pushes with ends with its participant's time, and with the user of an older Atelier."""
+"""The token that a seat pushes with ends with its participant's time, and with the user of an older Atelier. The next
+participant's container gets nothing that was pushed with it."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.common.models import GitServer
+from atelier.common.models import GitServer, Status
 from atelier.containers import git_provisioning
-from atelier.containers.context import Context
-from atelier.containers.git_provisioning import renew_credential
+from atelier.containers.context import Context, NodeContext
+from atelier.containers.git_provisioning import renew_credential, repository_for
+from atelier.database.claims import Claims, Participant
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import File
 from atelier.git.urls import GitAccess
@@ -45,12 +47,18 @@ class Renewal:
         self.context = SimpleNamespace(
             site=replace(site(folder), git=git, names_key=b"key"),
             store=store,
-            engine=SimpleNamespace(put=self._put),
+            engine=SimpleNamespace(put=self._put, execute=self._execute),
+            progress=lambda *_: None,
         )
+        self.orders: list[str] = []
         monkeypatch.setattr(git_provisioning, "open_forge", lambda *_: forge)
 
     def _put(self, name: str, folder: str, files: Sequence[File]) -> None:
         self.files += files
+
+    def _execute(self, name: str, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
+        self.orders.append(command[-1])
+        return 0, ""
 
     def renew(self, row: Any) -> None:
         renew_credential(cast(Context, self.context), row)
@@ -88,3 +96,26 @@ def test_a_git_server_that_is_down_is_noted(tmp_path: Path, monkeypatch: pytest.
         assert renewal.files == []
         Renewal(tmp_path, store, Forge(), monkeypatch).renew(noted._replace(repository="seat", branch="main"))
         assert store.get(id=row.id).git_problem is None
+
+
+def test_what_a_former_participant_pushed_is_not_fetched_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat", group="day")])
+        store.update(row.id, status=Status.RUNNING)
+        row = row._replace(repository="seat", branch="main")
+        renewal, claims = Renewal(tmp_path, store, Forge(), monkeypatch), Claims(store, "day")
+
+        def restored() -> bool:
+            with repository_for(cast(NodeContext, renewal.context), row, wanted=True, restore=True) as push:
+                push()
+            return renewal.orders.pop() == "restore"
+
+        assert restored()
+        claims.claim([Participant("Ann", "ann@example.org")])
+        assert restored()
+        claims.release(row.id)
+        assert not restored()
+        claims.claim([Participant("Bob", "bob@example.org")])
+        assert not restored()

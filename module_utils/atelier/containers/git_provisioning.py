@@ -17,6 +17,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, Workspace
 from ..common.plain_text import last_of, on_one_line
+from ..database.claims import was_released
 from ..git.client import Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
 from ..git.urls import GitAccess
@@ -44,7 +45,8 @@ def repository_for(
     """Has the git server get ready for the workspace while its container is being made in the block.
 
     Yields a function to call when the container runs: the seat then pushes, or with ``restore`` fetches its pushed
-    state. Never raises for git failures; they are stored in the row's ``git_problem``.
+    state, unless that may be a former participant's. Never raises for git failures; they are stored in the row's
+    ``git_problem``.
     """
     if not wanted:
         yield lambda: None
@@ -53,6 +55,7 @@ def repository_for(
         problem = None if workspace.repository else Message("no_git_server_for", name=workspace.name)
         yield lambda: context.store.update(workspace.id, git_problem=problem)
     else:
+        restore = restore and not was_released(context.store, workspace.id)
         with ThreadPoolExecutor(1) as beside:
             promise = beside.submit(grant, context, workspace)
             yield lambda: _push(context, workspace, promise, restore)

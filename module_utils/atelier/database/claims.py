@@ -94,6 +94,12 @@ def claim_times(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, s
     return first, last
 
 
+def was_released(store: WorkspaceStore, workspace_id: str) -> bool:
+    """Whether a claim of the seat has ended: what was pushed to its branch may be a former participant's."""
+    query = "SELECT 1 FROM claims WHERE workspace_id = ? AND released_at IS NOT NULL"
+    return bool(store.rows(query, workspace_id))
+
+
 def was_anothers(store: WorkspaceStore, workspace_id: str, moment: str, *, scheduled: bool) -> bool:
     """Whether a checkpoint of the seat of that time has a former participant's work: of an ended claim, or if nobody
     asked for it (``scheduled``), from after one, since the seat may not have been released yet. If the clock was set
