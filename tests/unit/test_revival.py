@@ -271,3 +271,25 @@ def test_one_that_a_killed_run_left_paused_goes_on_as_it_is(tmp_path: Path) -> N
         assert core.revive(here, [made.id]) == [core.Revived(made.id, started=True)]
     assert engine.status == "running"
     assert snapshots.interrupted(here.site) == []
+
+
+@pytest.mark.parametrize(("passed", "left"), [(0.0, 300), (200.5, 100), (400.0, 1)])
+def test_all_fetches_of_a_run_together_have_the_time_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float, left: int
+) -> None:
+    """Git servers that are silent would have the job reach its limit, and the other workspaces not started."""
+    moment, given = [0.0], list[float]()
+
+    def bring_up(*_: Any) -> None:
+        moment[0] += passed
+
+    monkeypatch.setattr(core, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr(core, "bring_up", bring_up)
+    monkeypatch.setattr(core, "fetch", lambda *order: given.append(order[-1]))
+    engine = SimpleNamespace(cpus=lambda: 1, inspect=lambda name: container("exited", name=name))
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("seat")._replace(git_url="https://example.org/lesson.git")])
+        store.update(made.id, status=Status.RUNNING)
+        here = context(site(tmp_path), store, engine)
+        assert core.revive(here, [made.id]) == [core.Revived(made.id, started=True)]
+    assert given == [left]

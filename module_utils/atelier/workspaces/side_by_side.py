@@ -6,6 +6,8 @@ a workspace leaves it paused.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -104,6 +106,8 @@ class Revived:
 def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
     """Starts those of the workspaces that should run and whose container is down or was left paused. Results and errors
     are as of ``each_alone``."""
+    # For all together: git servers that are silent must not keep the job over its limit, and the others from a start.
+    fetched_by = time.monotonic() + FETCH_SECONDS
 
     def failed(id: str, error: AtelierError) -> Revived:
         return Revived(id, error=error.sentence)
@@ -112,10 +116,10 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
         # The API waits for single seats and reads the id; the text does not show it.
         return Message("step.seats_revived", seat="" if seat.error else seat.id)
 
-    return each_alone(context, ids, partial(_revive_one, context), failed, step)
+    return each_alone(context, ids, partial(_revive_one, context, fetched_by), failed, step)
 
 
-def _revive_one(context: Context, id: str) -> Revived:
+def _revive_one(context: Context, fetched_by: float, id: str) -> Revived:
     with context.locks.workspace(id, context.lock_wait):
         row = context.store.find(id=id)
         # The previous holder of the lock may have stopped or removed it.
@@ -133,5 +137,5 @@ def _revive_one(context: Context, id: str) -> Revived:
         if is_down:
             bring_up(here, row)
             if here.store.get(id=id).git_pending:
-                fetch(here, row, None, FETCH_SECONDS)
+                fetch(here, row, None, max(math.ceil(fetched_by - time.monotonic()), 1))
         return Revived(id, started=is_down or undone)
