@@ -101,7 +101,9 @@ options:
     description: A CSV file (mode 0600) with a row for this name, which is kept up to date and whose password is used.
     type: path
   must_exist:
-    description: Fail with V(PROJECT_NOT_FOUND) if the workspace does not exist.
+    description:
+      - Fail with V(PROJECT_NOT_FOUND) if the workspace does not exist.
+      - If its container is gone, only O(state=started) makes another from the template.
     type: bool
     default: false
 extends_documentation_fragment: [atelier, atelier.nodes, atelier.check_and_diff]

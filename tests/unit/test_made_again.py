@@ -9,9 +9,12 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message
 from atelier.common.models import Status
 from atelier.containers.container import make_seat
+from atelier.database.intent import wanted_up
 from atelier.reconcile import _Node, _row_drift
 from atelier.workspaces import cloning
 from atelier.workspaces.cloning import CloneOrder, clone
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.service import ensure
 from support import context, open_store, order, site
 
 
@@ -20,6 +23,9 @@ class Docker:
 
     def inspect(self, name: str) -> None:
         """Nothing."""
+
+    def container_names(self, label: str) -> dict[str, str]:
+        return {}
 
     def remove_volume(self, volume: str) -> bool:
         return False
@@ -43,6 +49,19 @@ def test_a_killed_attempt_deletes_no_workspace_that_was_there(tmp_path: Path, be
         drift.repair()
         left = [(row.status, row.error) for row in store.all()]
         assert left == ([] if before is Status.CREATING else [(Status.ERROR, Message("container_gone"))])
+
+
+@pytest.mark.parametrize("seen", [Status.RUNNING, Status.ERROR])
+def test_a_stop_and_another_password_leave_it_gone(tmp_path: Path, seen: Status) -> None:
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=seen, password_hash="$old")
+        here = context(site(tmp_path), store, Docker())
+        ensure(here, WorkspaceSpec(state=WorkspaceState.PRESENT, id=row.id, must_exist=True, password_hash="$new"))
+        assert store.get(id=row.id).password_hash == "$new"
+        after = ensure(here, WorkspaceSpec(state=WorkspaceState.STOPPED, id=row.id, must_exist=True)).after
+        assert (after["status"], after["error"]) == ("error", Message("container_gone"))
+        assert row.id not in wanted_up(store)
 
 
 def test_a_clone_order_that_fails_deletes_no_seat_that_was_there(

@@ -42,7 +42,7 @@ def test_nothing_is_there(state: WorkspaceState, steps: list[Step]) -> None:
         ("running", [], [START], [STOP]),
         ("restarting", [], [START], [STOP]),
         ("exited", [], [START], []),
-        (None, [B], [B], [B, STOP]),
+        (None, [B], [B], []),
     ],
 )
 def test_only_a_start_that_was_asked_for_starts_an_unreleased_seat(
@@ -66,8 +66,8 @@ def test_only_a_start_that_was_asked_for_starts_an_unreleased_seat(
         (Status.STOPPED, "running", [], [], [STOP]),
         (Status.ERROR, "running", [START], [START], [STOP]),
         (Status.ERROR, "exited", [START], [START], [STOP]),
-        (Status.RUNNING, None, [B], [B], [B, STOP]),
-        (Status.ERROR, None, [B], [B], [B, STOP]),
+        (Status.RUNNING, None, [B], [B], []),
+        (Status.ERROR, None, [B], [B], []),
         (Status.CREATING, None, [B], [B], [B, STOP]),
         (Status.CREATING, "created", [B], [B], [B, STOP]),
         (Status.CREATING, "running", [B], [B], [B, STOP]),
@@ -83,7 +83,7 @@ def test_a_row_and_its_container(
     assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), workspace, seen) == [REMOVE]
 
 
-@pytest.mark.parametrize("state", [PRESENT, STARTED, STOPPED])
+@pytest.mark.parametrize("state", [PRESENT, STARTED])
 def test_a_workspace_whose_files_are_in_a_backup_is_not_made_from_its_template(state: WorkspaceState) -> None:
     """The next backup would have the empty one, and the good one would be forgotten some day."""
     workspace = row(status=Status.ERROR, error=Message("backup.not_restored", why="The disk was full."))
@@ -91,6 +91,18 @@ def test_a_workspace_whose_files_are_in_a_backup_is_not_made_from_its_template(s
         plan_workspace(WorkspaceSpec(state, name="base"), workspace, None)
     assert "The disk was full." in refused(error, Code.SNAPSHOT_FAILED, "name")
     assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), workspace, None) == [REMOVE]
+
+
+@pytest.mark.parametrize("cloned_from", [None, "f" * 12])
+@pytest.mark.parametrize("error", ["container_gone", "backup.not_restored"])
+def test_a_stop_or_another_password_makes_no_container(cloned_from: str | None, error: str) -> None:
+    """A clone has no template to be made from."""
+    workspace = row(status=Status.ERROR, error=Message(error, why="The disk was full."), cloned_from=cloned_from)
+    assert plan_workspace(WorkspaceSpec(STOPPED, name="base"), workspace, None) == []
+    changed = WorkspaceSpec(PRESENT, name="base", must_exist=True)
+    assert plan_workspace(changed, workspace, None, password_differs=True, git_server=True) == [Step.PASSWORD]
+    creating = row(status=Status.CREATING)
+    assert plan_workspace(changed, creating, None, password_differs=True) == [Step.PASSWORD, B]
 
 
 def test_one_that_runs_for_a_moment_between_two_ends_is_started() -> None:

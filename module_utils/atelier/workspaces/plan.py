@@ -109,7 +109,11 @@ def plan_workspace(
     if workspace is None:
         return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is WorkspaceState.STOPPED else [])
     status, _ = observed_status(workspace, container)
-    build = container is None or status is Status.CREATING
+    stopped = desired.state is WorkspaceState.STOPPED
+    # Neither a stop nor a change of what is there makes a container that is gone again.
+    is_gone = container is None and status is not Status.CREATING
+    leave_gone = is_gone and (stopped or (desired.state is WorkspaceState.PRESENT and desired.must_exist))
+    build = status is Status.CREATING or (is_gone and not leave_gone)
     if build:
         check_restored(workspace)
         _refuse_unfinished_clone(workspace, status)
@@ -120,8 +124,7 @@ def plan_workspace(
     )
     # Undoing an interrupted snapshot also unpauses the container.
     paused = container is not None and container.status == "paused" and not interrupted
-    start = wanted_up and (paused or not answers or status is not Status.RUNNING)
-    stopped = desired.state is WorkspaceState.STOPPED
+    start = wanted_up and not leave_gone and (paused or not answers or status is not Status.RUNNING)
     runs = not stopped and (start or (status is Status.RUNNING and not paused))
     is_down = status is Status.STOPPED or (unreleased and container is not None and container.status in STOPPED)
     needed = {
@@ -134,7 +137,7 @@ def plan_workspace(
         # Building does both by itself, the latter beside it.
         Step.FETCH: runs and not build and workspace.git_pending,
         Step.REPOSITORY: runs and not build and git_server and wants_repository(desired, workspace),
-        Step.STOP: stopped and not is_down,
+        Step.STOP: stopped and not is_down and not leave_gone,
     }
     return [step for step in Step if needed.get(step)]
 
