@@ -48,7 +48,7 @@ from atelier.workspaces.checkpoints import (
 from atelier.workspaces.lost_machine import begin_elsewhere, remove_machine
 from atelier.workspaces.move import move
 from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
-from atelier.workspaces.reset import origin_of
+from atelier.workspaces.reset import origin_of, reset
 from atelier.workspaces.service import ensure
 from atelier.workspaces.side_by_side import Revived, revive
 from atelier.workspaces.views import list_workspaces
@@ -89,7 +89,10 @@ class Engine:
         return Image(self.images[name], [name], (), {})
 
     def inspect(self, name: str) -> Container | None:
-        return container(self.status, name=name) if name in self.containers else None
+        if name not in self.containers:
+            return None
+        spec = self.containers[name]
+        return container(self.status, name=name, labels=spec.labels if spec else {})
 
     def create(self, spec: SeatSpec) -> None:
         if self.fault:
@@ -566,7 +569,7 @@ def slow(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> list[bool]
 
     def start(there: Any, row: Workspace, *, restore: bool = False) -> None:
         restored.append(restore)
-        if there.engine.status == "created":
+        if len(restored) == 1:
             there.engine.status = "running"
             raise AtelierError(Code.IDE_NOT_READY, as_message("It is slow."))
 
@@ -584,9 +587,10 @@ def test_files_of_a_seat_that_came_up_late_are_not_replaced(installed: Installat
 
 
 @pytest.mark.parametrize("later", ["start", "move"])
-def test_a_later_start_or_move_ends_what_was_left_to_finish(
+def test_what_is_left_to_finish_is_so_after_a_later_start_or_move(
     installed: Installation, slow: list[bool], monkeypatch: pytest.MonkeyPatch, later: str
 ) -> None:
+    """Without its credential the seat cannot push."""
     row = installed.store.get(name="one")
     if later == "start":
         installed.store.claim_running_slot(row.id)
@@ -603,9 +607,19 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
         with pytest.raises(KeyboardInterrupt):
             move(installed.context, id=row.id, name=None, to=CONTROLLER)
         assert installed.store.get(id=row.id).node == CONTROLLER
+    (begun,) = begin_elsewhere(installed.context, id=row.id, or_base=True)
+    assert begun.node == ("beta" if later == "start" else CONTROLLER)
+    assert slow == [True, False], "the files of its branch replace no others"
     with pytest.raises(AtelierError, match=r"machine (beta|controller) answers"):
         begin_elsewhere(installed.context, id=row.id, or_base=True)
-    assert slow == [True]
+
+
+def test_a_reset_leaves_nothing_to_finish(installed: Installation) -> None:
+    row = begun_by_a_killed_run(installed)
+    reset(installed.context, id=row.id, name=None, keep_hours=1)
+    assert installed.started == [("beta", "one")]
+    with pytest.raises(AtelierError, match="beta answers"):
+        begin_elsewhere(installed.context, id=row.id)
 
 
 @pytest.mark.parametrize("status", ["created", "exited"])

@@ -215,21 +215,18 @@ class WorkspaceStore:
                 " orders = orders + 1 WHERE id = ?",
                 (status, workspace_id),
             )
-            self.end_beginning(workspace_id)
 
     def end_beginning(self, workspace_id: str) -> None:
         """Notes that nothing is left to do of the workspace's beginning on another machine than a lost one."""
         self.write("DELETE FROM begun_elsewhere WHERE workspace_id = ?", workspace_id)
 
     def relocate(self, workspace_id: str, node: str, memory: Mapping[str, int]) -> None:
-        """Notes that the workspace is on another machine from now on, and that nothing is left to do of a beginning
-        elsewhere. ``memory`` as for ``claim_running_slot``. Raises NO_ROOM when it is to run and there is too little
-        memory left."""
+        """Notes that the workspace is on another machine from now on. ``memory`` as for ``claim_running_slot``. Raises
+        NO_ROOM when it is to run and there is too little memory left."""
         with self.transaction():
             self.update(workspace_id, node=node)
             if self._is_promised(workspace_id):
                 self._check_memory(workspace_id, memory)
-            self.end_beginning(workspace_id)
 
     def check_growth(self, workspace_id: str, limits: Limits, memory: Mapping[str, int]) -> None:
         """Raises NO_ROOM when the workspace is to run with more memory than before, and its machine has too little left

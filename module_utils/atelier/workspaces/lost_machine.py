@@ -28,6 +28,10 @@ from .checkpoints import Checkpoint, newest_checkpoint
 from .move import target_of
 from .reset import origin_of, start_filled
 
+# On a container that a beginning elsewhere made, but on none that a move, an upgrade or a reset made since: these may
+# have work before they ever ran.
+_LABEL = "atelier.begun"
+
 
 @dataclass(frozen=True)
 class BegunSeat:
@@ -189,7 +193,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     # Leftovers of an interrupted run.
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):
-        there.engine.create(seat_spec(there, row, image, name))
+        there.engine.create(seat_spec(there, row, image, name, {_LABEL: "true"}))
     begun = _Begun(row.node, origin, last.taken_at if last else None)
     memory = there.engines.memory()
     try:
@@ -214,7 +218,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
 def finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
     """The steps that remain once the row names the container's machine."""
     container = container_of(there, row)
-    never_ran = container is not None and container.status == "created"
+    never_ran = container is not None and container.status == "created" and _LABEL in container.labels
     if never_ran:
         # Its secrets belong to the lost container.
         forget_snapshot(there, row.id)

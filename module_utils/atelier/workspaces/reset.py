@@ -195,6 +195,8 @@ def _replace_container(
             with suppress(AtelierError):
                 go_back(context, row, kept, start=old is not None and old.status == "running")
         raise
+    # It has all that a beginning elsewhere had left to give it.
+    context.store.end_beginning(row.id)
     return kept
 
 

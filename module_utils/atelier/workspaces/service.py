@@ -36,7 +36,7 @@ from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
 from .checkpoints import remove_checkpoints
 from .kept_containers import previous_container, remove_replaced, restore_previous_container
-from .lost_machine import finish, note_unfinished, unfinished
+from .lost_machine import finish, unfinished
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -279,12 +279,8 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
     and what the engine raises."""
     name = context.site.container_name(workspace.id)
     container = context.engine.inspect(name)
-    begun, memory = unfinished(context.store).get(workspace.id), context.engines.memory()
-    with context.store.transaction():
-        context.store.claim_running_slot(workspace.id, memory=memory)
-        if begun:
-            # Until it is finished: this run may fail or be killed, too.
-            note_unfinished(context.store, workspace.id, begun)
+    begun = unfinished(context.store).get(workspace.id)
+    context.store.claim_running_slot(workspace.id, memory=context.engines.memory())
     try:
         if begun:
             if container is not None and container.status != "created":
