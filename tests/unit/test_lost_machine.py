@@ -622,13 +622,14 @@ def test_a_reset_leaves_nothing_to_finish(installed: Installation) -> None:
         begin_elsewhere(installed.context, id=row.id)
 
 
+@pytest.mark.parametrize("notes", [None, "n"])
 @pytest.mark.parametrize("status", ["created", "exited"])
-def test_a_stop_of_what_is_down_already_is_for_good(installed: Installation, status: str) -> None:
+def test_a_stop_of_what_is_down_already_is_for_good(installed: Installation, status: str, notes: str | None) -> None:
     """A move or a beginning elsewhere that was killed left it, or an outage of which the database knows nothing yet."""
     row = installed.seat("one")
     in_container(installed, row)
     installed.machines.all["alpha"].status = status
-    ensure(installed.context, WorkspaceSpec(state=WorkspaceState.STOPPED, id=row.id))
+    ensure(installed.context, WorkspaceSpec(state=WorkspaceState.STOPPED, id=row.id, notes=notes))
     assert row.id not in wanted_up(installed.store)
     assert installed.store.get(id=row.id).status is Status.STOPPED
 

@@ -104,13 +104,13 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             TemplateImages.of(context.on()).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
             return EnsureResult(bool(steps), before, _dry_run(context, desired, workspace, before, steps))
+        if desired.state is WorkspaceState.STOPPED and workspace is not None and Step.STOP not in steps:
+            # An outage may have stopped it, which is not for good. The database may not know of that yet.
+            stay = stopped_on_purpose if workspace.status is Status.RUNNING else to_stay_stopped
+            stay(context.store, workspace.id, desired.stop_reason)
         if not steps:
             if desired.state is WorkspaceState.ABSENT:
                 context.sync_routes()  # a removal that was killed may have left its route
-            if desired.state is WorkspaceState.STOPPED and workspace is not None:
-                # An outage may have stopped it, which is not for good. The database may not know of that yet.
-                stay = stopped_on_purpose if workspace.status is Status.RUNNING else to_stay_stopped
-                stay(context.store, workspace.id, desired.stop_reason)
             return EnsureResult(False, before, before, _git_warnings(context, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
