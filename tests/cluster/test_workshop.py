@@ -272,7 +272,7 @@ def test_twelve_seats_are_cloned_although_a_machine_dies_meanwhile(cluster: Clus
     clone = ("play", "workspace_clone", "-e", json.dumps({"clone_source": "Workshop", "clone_names": CROWD}))
     before = len(cluster.containers("beta", all=True))
     with ThreadPoolExecutor(1) as beside:
-        run = beside.submit(cluster.run, *clone)
+        run = beside.submit(cluster.run, *clone, fails=True)
         eventually(lambda: len(cluster.containers("beta", all=True)) > before, "the first seat is made there", 120)
         with away(beta, "power"):
             assert "The machine beta does not answer" in run.result()

@@ -1,4 +1,4 @@
-"""The playbook workshop: its actions for different numbers of seats."""
+"""The playbooks workshop and workspace_clone: their actions for different seats."""
 
 from __future__ import annotations
 
@@ -36,3 +36,29 @@ def test_a_workshop_without_seats_is_its_base(seats: Any, registered: dict[str, 
     assert [seat["name"] for seat in value(show["vars"]["seats"])] == shown
     assert value("{{ " + check["ansible.builtin.assert"]["that"] + " }}") is True
     assert value(check["ansible.builtin.assert"]["fail_msg"])
+
+
+@pytest.mark.parametrize(
+    ("order", "failed", "fails"),
+    [
+        ({"clone_count": 2}, [], False),
+        ({"clone_count": 2}, ["Day 2"], True),
+        ({"clone_names": ["Day 1", "Day 2"]}, ["Day 2"], True),
+        ({"clone_ids": ["3f1c9a0b77de"]}, ["Day 2"], False),
+    ],
+)
+def test_a_clone_that_lacks_a_seat_fails_except_for_the_api(
+    order: dict[str, Any], failed: list[str], fails: bool
+) -> None:
+    """Somebody's pipeline would go on without it. The API tells each seat's result."""
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "workspace_clone.yml").read_text())
+    *_, show, check = play["tasks"]
+    assert show["name"] == "Show the seats"
+    jinja = NativeEnvironment()
+
+    def value(expression: str) -> Any:
+        return jinja.from_string(expression).render(**order, result={"failed_seats": failed})
+
+    is_up = value("{{ " + check["ansible.builtin.assert"]["that"] + " }}")
+    assert (value("{{ " + check["when"] + " }}") and not is_up) is fails
+    assert ("Day 2" in value(check["ansible.builtin.assert"]["fail_msg"])) is bool(failed)
