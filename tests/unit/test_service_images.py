@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,14 @@ class DockerWithAllImages(Handler):
         self.answer([image] if listed else {"ApiVersion": "1.45", **image})
 
 
+def play(playbook: Path, variables: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    environment |= {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_ASYNC_DIR": str(playbook.parent / "jobs")}
+    program = Path(sys.executable).with_name("ansible-playbook")
+    words = [program, "-i", ROOT / "inventory" / "localhost.yml", "-e", json.dumps(variables), playbook]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("in_background", [False, True])
 def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool) -> None:
     """Also where the start of a build in the background is all that a task can tell."""
@@ -62,10 +72,28 @@ def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool
             "atelier_service_image_context": str(tmp_path),
             "atelier_service_image_in_background": in_background,
         }
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-        environment |= {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs")}
-        program = Path(sys.executable).with_name("ansible-playbook")
-        words = [program, "-i", ROOT / "inventory" / "localhost.yml", "-e", json.dumps(variables), playbook]
-        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = play(playbook, variables)
     assert f"waited for {int(in_background)}" in done.stdout, done.stdout + done.stderr
     assert "changed=0 " in done.stdout, done.stdout
+
+
+def test_a_build_of_the_base_removes_what_killed_builds_left(tmp_path: Path) -> None:
+    """Each is a root file system, and earlier versions gave each build its own folder."""
+    folders = ("image.base", "image.a1b2_c3d", "image.new1new1", "image.of-a-site", "image.site")
+    for name in folders:
+        (tmp_path / "build" / name / "rootfs").mkdir(parents=True)
+        long_ago = time.time() - 2 * 86400
+        os.utime(tmp_path / "build" / name, None if name == "image.new1new1" else (long_ago, long_ago))
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text("- hosts: localhost\n  tasks:\n    - include_role: {name: workspace_image, tasks_from: base}\n")
+    with docker_server(DockerWithAllImages) as server:
+        variables = {
+            "atelier_engine_url": f"tcp://{server}",
+            "atelier_image_prefix": "test",
+            "atelier_state_dir": str(tmp_path),
+            "atelier_workspace_image_base": "site/debian:trixie",
+        }
+        done = play(playbook, variables)
+    assert "Error pulling image site/debian:trixie" in done.stdout, done.stdout + done.stderr
+    left = {path.name for path in (tmp_path / "build").iterdir()}
+    assert left == {"image.new1new1", "image.of-a-site", "image.site"}
