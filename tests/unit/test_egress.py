@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from atelier.common.locks import Locks
 from atelier.common.models import Network, ProxyMode, Workspace
+from atelier.containers.container import start_container
 from atelier.containers.proxy_environment import proxy_environment
 from atelier.database.workspace_store import WorkspaceStore, new_id
 from atelier.egress.clients import clients_file, write_client_map
-from support import ROOMY, site
+from atelier.engine.models import File, TarExtract, archive_of
+from support import ROOMY, context, site
 
 NETWORKS = {
     ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24")),
@@ -60,3 +64,51 @@ def test_without_proxies_nobody_is_told(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path, site(tmp_path).networks, ROOMY) as store:
         write_client_map(site(tmp_path), store, Locks(tmp_path))
     assert not clients_file(tmp_path).exists()
+
+
+class Engine:
+    """A seat's files. A start ends the run, as often as ``kills`` says."""
+
+    def __init__(self, kills: int) -> None:
+        self.files = {"/etc/ssl/certs/ca-certificates.crt": b"Debian's\n"}
+        self.updates = 0
+        self._kills = kills
+
+    def put(self, container: str, folder: str, files: Sequence[File]) -> None:
+        self.files |= {str(file.path): file.data for file in files}
+
+    def read(self, container: str, path: str, limit: int) -> TarExtract | None:
+        data = self.files.get(path)
+        if data is None:
+            return None
+        return TarExtract(PurePosixPath(path), archive_of([File(PurePosixPath(path), data, 0, 0, 0o644)], "/"))
+
+    def start(self, container: str) -> None:
+        self._kills -= 1
+        if self._kills >= 0:
+            raise KeyboardInterrupt
+
+    def execute(self, container: str, command: Sequence[str], *, seconds: float, user: str) -> tuple[int, str]:
+        """update-ca-certificates."""
+        self.updates += 1
+        folder = "/usr/local/share/ca-certificates/"
+        own = b"".join(data for path, data in self.files.items() if path.startswith(folder))
+        self.files["/etc/ssl/certs/ca-certificates.crt"] = b"Debian's\n" + own
+        return 0, ""
+
+
+@pytest.mark.parametrize("kills", [0, 1])
+def test_a_seat_trusts_its_proxy_also_after_a_start_that_was_killed(tmp_path: Path, kills: int) -> None:
+    """Otherwise each of its programs that use TLS fails for good."""
+    (tmp_path / "recorder").mkdir()
+    (tmp_path / "recorder" / "ca.pem").write_bytes(b"the recorder's\n")
+    proxied, engine = replace(site(tmp_path), networks=NETWORKS), Engine(kills)
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
+        (row,) = store.reserve([Workspace(new_id(), "seat", "empty", proxy_mode=ProxyMode.LOGGING)])
+        here = context(proxied, store, engine).on()
+        for _ in range(3):
+            with suppress(KeyboardInterrupt):
+                start_container(here, row)
+    assert engine.files["/etc/ssl/certs/ca-certificates.crt"] == b"Debian's\nthe recorder's\n"
+    # Once: it takes seconds with Java.
+    assert engine.updates == 1

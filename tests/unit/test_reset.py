@@ -19,6 +19,7 @@ from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
 from atelier.workshop import release as releases
+from atelier.workspaces import reset as resets
 from atelier.workspaces import service, side_by_side
 from atelier.workspaces.kept_containers import (
     interrupted_resets,
@@ -218,6 +219,25 @@ def test_a_seat_whose_killed_reset_is_ended_by_a_start_trusts_its_proxy(
         engine = Engine(made.container_name(row.id), "created", "")
         service.bring_up(context(made, store, engine).on(), store.get(id=row.id))
         assert (done, [*engine.containers.values()]) == (["put", "trusted"], ["running"])
+
+
+def test_a_seat_whose_reset_was_killed_at_its_start_trusts_its_proxy_after_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(resets, "await_ide", lambda *_: None)
+    monkeypatch.setattr(resets, "put_proxy_ca", lambda *_: not done.append("put"))
+    monkeypatch.setattr(resets, "trust_proxy_ca", lambda *_: done.append("trusted"))
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+        engine = Engine(name, "running", "")
+        left = container("running", name=name, labels={"atelier.reset": "one"})
+        monkeypatch.setattr(engine, "inspect", lambda _: left)
+        reset(context(made, store, engine), id=row.id, name=None, keep_hours=24, run_id="one")
+        assert (done, [*engine.containers]) == (["put", "trusted"], [name])
 
 
 def test_a_reset_that_fails_after_a_killed_one_leaves_the_seat_its_container(

@@ -12,7 +12,7 @@ from ..engine.models import File
 from .context import NodeContext
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-_LARGEST_CERTIFICATE = 1024**2
+_LARGEST_BUNDLE = 16 * 1024**2
 _UPDATE = "/usr/sbin/update-ca-certificates"
 # Java takes some seconds for its own bundle.
 _UPDATE_SECONDS = 120.0
@@ -48,7 +48,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
 
 def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
     """Puts the certificate of its proxy's authority into a seat before its start, if the proxy opens TLS. Returns
-    whether the seat lacked it: a clone's snapshot may have it already."""
+    whether the seat does not trust it yet: a clone's snapshot may have it already."""
     mode = workspace.proxy_mode
     if not mode.intercepts:
         return False
@@ -59,8 +59,9 @@ def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
         unreadable = Message("proxy_ca_unreadable", proxy=mode.proxy, why=error)
         raise AtelierError(Code.EGRESS_ERROR, unreadable, field="proxy_mode") from error
     name = context.site.container_name(workspace.id)
-    present = context.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
-    if present is not None and present.first_file() == certificate:
+    # Not the certificate's own file: a run that was killed may have put that, and no more.
+    bundle = context.engine.read(name, _BUNDLE, _LARGEST_BUNDLE)
+    if bundle is not None and certificate in (bundle.first_file() or b""):
         return False
     context.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
     return True

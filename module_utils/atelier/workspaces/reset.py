@@ -14,6 +14,7 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import FETCH_SECONDS, fetch
 from ..containers.git_provisioning import repository_for
+from ..containers.proxy_environment import put_proxy_ca, trust_proxy_ca
 from ..containers.snapshots import snapshot
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, wanted_up
@@ -69,6 +70,9 @@ def reset(
         row, container = recovered(context, row)
         before = observed_view(context.site, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
+            # The attempt that started it may have ended before this.
+            if put_proxy_ca(context, row):
+                trust_proxy_ca(context, container.name)
             await_ide(context, row)
             if row.git_pending:
                 fetch(context, row, None, FETCH_SECONDS)
