@@ -44,6 +44,35 @@ def test_they_are_refused_before_anything_is_changed(playbook: str, tasks: str) 
     assert first["ansible.builtin.include_tasks"] == "tasks/renamed.yml"
 
 
+@pytest.mark.parametrize(
+    ("words", "there", "refused"),
+    [
+        (["--check"], None, True),
+        (["--check"], "installed.json", False),
+        (["--check"], "registry.sqlite3", False),
+        ([], None, False),
+    ],
+)
+def test_a_check_says_that_nothing_is_installed(
+    tmp_path: Path, words: list[str], there: str | None, refused: bool
+) -> None:
+    """It failed in the middle, at a certificate or an image that it had only said it would make."""
+    (task,) = [
+        task for task in yaml.safe_load((PLAYBOOKS / "site.yml").read_text())[0]["pre_tasks"] if "check" in task["name"]
+    ]
+    if there:
+        (tmp_path / there).touch()
+    alone = tmp_path / "playbook.yml"
+    alone.write_text(yaml.safe_dump([{"hosts": "controller", "tasks": [task]}]))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    program = [Path(sys.executable).with_name("ansible-playbook"), "-e", f"atelier_state_dir={tmp_path}", alone]
+    done = subprocess.run(
+        [*program, *words], cwd=PLAYBOOKS.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 2) is refused, done.stdout + done.stderr
+    assert ("Nothing is installed in" in done.stdout) is refused
+
+
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_a_renamed_setting_is_read_by_its_new_name_only() -> None:
     read = set().union(*(of_entry(role, entry).read for role, entry in ENTRIES))
