@@ -130,7 +130,8 @@ class Watcher:
             return None
 
     def look_at_all(self, node: str, found: Mapping[str, Container], rows: Sequence[Workspace]) -> None:
-        """Stores a machine's containers by workspace id. ``rows`` are from before Docker was asked, as for ``row``."""
+        """Stores a machine's containers by workspace id. ``rows`` are the machine's from before Docker was asked,
+        as for ``row``."""
         nodes = {row.id: row.node for row in self.store.all()}
         ids = [id for id, its_node in nodes.items() if its_node == node]
         with self._mutex:
@@ -274,7 +275,7 @@ class _Follower(threading.Thread):
             self._last_event = past[-1].at
 
     def _look_at_all(self, engine: Engine) -> None:
-        name_of, rows = self._watcher.site.container_name, self._watcher.store.all()
+        name_of, rows = self._watcher.site.container_name, self._watcher.store.all(self._node)
         found = {
             id: container
             for name, id in engine.container_names(self._label).items()
