@@ -18,7 +18,6 @@ from atelier.common.models import CONTROLLER, Status, Workspace
 from atelier.containers.engines import open_engine
 from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
-from atelier.database.lasting_errors import is_unreleased
 from atelier.workspaces.side_by_side import DOWN
 
 from ..auth.middleware import Caller
@@ -139,8 +138,8 @@ class Revival:
 
     def _is_down(self, row: Workspace, stuck: Collection[str]) -> bool:
         container = self._services.watcher.seen.get(row.id)
-        left_alone = row.status is Status.CREATING or is_unreleased(row)
-        return not left_alone and container is not None and (container.status in DOWN or row.id in stuck)
+        is_made = row.status is not Status.CREATING
+        return is_made and container is not None and (container.status in DOWN or row.id in stuck)
 
     def _may_try(self, id: str, moment: float) -> bool:
         tries = self._tries.get(id)

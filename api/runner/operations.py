@@ -11,7 +11,7 @@ from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
 from atelier.database.intent import back_to_sleep
 from atelier.database.job_store import Job, Jobs
-from atelier.database.lasting_errors import is_unreleased, release_failed
+from atelier.database.lasting_errors import shown
 from atelier.database.workspace_store import WorkspaceStore
 
 from .adapter import Ended, error_from
@@ -95,8 +95,8 @@ def _woken(jobs: Jobs, job: Job, ended: Ended) -> None:
 def _released(jobs: Jobs, job: Job, ended: Ended) -> None:
     # Also if the run never reached the seat: its claim has ended, and it has its participant's files.
     row = jobs.store.find(id=job.project_ids[0])
-    if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
-        release_failed(jobs.store, row.id, ended.error.message)
+    if ended.error is not None and row and row.unreleased is None and row.status is not Status.CREATING:
+        jobs.store.update(row.id, unreleased=ended.error.message)
 
 
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> None:
@@ -238,11 +238,12 @@ def leaving(jobs: Jobs) -> set[str]:
 
 def _outcome(store: WorkspaceStore, id: str) -> dict[str, Any]:
     row = store.find(id=id)
+    status, error = shown(row, row.status, row.error) if row else ("deleted", None)
     return {
         "projectId": id,
         "projectName": row.name if row else None,
-        "status": str(row.status) if row else "deleted",
-        "error": row.error if row else None,
+        "status": str(status),
+        "error": error,
         "warnings": [row.git_problem] if row and row.git_problem else [],
     }
 

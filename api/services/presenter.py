@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from atelier.common.models import Site, Status, StopReason, Workspace
+from atelier.database.lasting_errors import shown
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.gateway.aliases import Alias, all_aliases
 from atelier.workspaces.disk_limits import Notice, notices
@@ -124,7 +125,8 @@ class Presenter:
 
     def _observed(self, row: Workspace) -> tuple[Status, str | None]:
         """Its status and its error."""
-        return self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+        seen = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+        return shown(row, *seen)
 
 
 def stopped_for(row: Workspace, status: Status) -> StopReason | None:

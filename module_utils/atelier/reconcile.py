@@ -30,7 +30,6 @@ from .containers.snapshots import (
 )
 from .database.claims import claim_times
 from .database.job_store import Jobs
-from .database.lasting_errors import release_failed
 from .engine.docker_errors import is_engine_away
 from .engine.models import Container
 from .gateway.haproxy import wrong_routes
@@ -302,7 +301,7 @@ def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
                 context.store.import_row(found)
                 # A database that was lost knows no claims: this one was deleted, and has its participant's work.
                 if claim_times(context.store, id)[0]:
-                    release_failed(context.store, id, Message("returned", node=context.node))
+                    context.store.update(id, unreleased=Message("returned", node=context.node))
 
     name = container.labels.get("atelier.name", "-")
     return _drift("orphan_container", container.name, rebuild_row, container=container.name, name=name)

@@ -30,7 +30,7 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message
 from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.lasting_errors import is_unreleased, machine_removed, removal_of
+from atelier.database.lasting_errors import is_removed
 from atelier.host.installation import newer_version, of_checkout
 from atelier.workspaces.lost_machine import unfinished
 from backup_parts import Docker, several
@@ -148,7 +148,7 @@ def test_a_seat_whose_release_was_under_way_is_nobody_s_in_a_restored_database(t
     replace(MANIFEST_OF_NOTHING, databases=databases).write(work / MANIFEST)
     place_backup(here)
     with open_store(here.state_dir) as store:
-        assert [is_unreleased(row) for row in store.all()] == [True]
+        assert [row.unreleased is not None for row in store.all()] == [True]
 
 
 def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
@@ -407,14 +407,14 @@ def test_workspaces_of_a_removed_machine_that_joined_again_are_restored(
         back, _, away = rows
         store.update(away.id, node="alpha")
         for row in rows:
-            machine_removed(store, store.get(id=row.id))
+            store.update(row.id, status=Status.ERROR, error=Message("machine_removed", node=row.node))
         work = restore_folder(machine.here) / "files" / str(machine.here.state_dir).lstrip("/") / WORK
         work.mkdir(parents=True)
         images = {row.id: f"test/snapshot:{row.id}-1-5e7a" for row in (back, away)}
         replace(MANIFEST_OF_NOTHING, images=images).write(work / MANIFEST)
         outcome = restore.restore_seats(context(machine.here, store, docker), machine.source)
         assert outcome["missing"] == ["unsaved", "away"]
-        assert [removal_of(row) is None for row in store.all()] == [True, False, False]
+        assert [is_removed(row) for row in store.all()] == [False, True, True]
 
 
 # --- Playbooks -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.claims import Claims, Participant
-from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.placement import Machine
 from atelier.engine.models import Image
 from atelier.workspaces import cloning
@@ -113,7 +112,7 @@ def test_a_seat_that_was_not_released_is_not_started_with_the_others(
     store, names, started = installed.context.store, ("one 1", "one 2"), list[str]()
     installed.clone(2)
     left = store.get(name="one 1")
-    release_failed(store, left.id, "Docker is away.")
+    store.update(left.id, unreleased="Docker is away.")
     monkeypatch.setattr(cloning, "container_of", lambda _, row: container(name=row.name))
     monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
     for check_mode in (True, False):
@@ -121,7 +120,7 @@ def test_a_seat_that_was_not_released_is_not_started_with_the_others(
         assert [seat["changed"] for seat in seats] == [False, False] if check_mode else [True, False]
     assert started == ["one 2", "one 2"]
     assert "The release of 'one 1' failed" in str(seats[0]["error"])
-    assert is_unreleased(store.get(name="one 1"))
+    assert store.get(name="one 1").unreleased
 
 
 def test_a_seat_whose_upgrade_was_killed_is_not_made_again(

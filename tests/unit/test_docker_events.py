@@ -14,7 +14,6 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Node, Site, Status, StopReason
 from atelier.database.intent import stopped_on_purpose, wanted_up
-from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.placement import Machine
 from atelier.engine.models import Container, Event
 from support import container, open_store, order, row, site
@@ -168,14 +167,14 @@ def test_a_release_that_fails_after_docker_s_answer_is_not_undone(tmp_path: Path
 
         class Running(Docker):
             def inspect(self, id: str) -> Container | None:
-                release_failed(store, row.id, "It does not stop.")
+                store.update(row.id, unreleased="It does not stop.")
                 return container("running")
 
         api = Running({"atelier.workspace": row.id, "name": made.container_name(row.id)}, ["start"])
         watcher = Watcher(made, store, Locks(tmp_path))
         with pytest.raises(AtelierError, match="ended"):
             follow(watcher, api)
-        assert is_unreleased(store.get(id=row.id))
+        assert store.get(id=row.id).unreleased
         store.update(row.id, error=Message("container_ends"))
         watcher.look_at(CONTROLLER, row.id, "c", container("running"), watcher.row(row.id))
         assert store.get(id=row.id).status is Status.RUNNING

@@ -20,7 +20,6 @@ from atelier.database.intent import (
     wanted_up,
 )
 from atelier.database.job_store import Job, Jobs, JobState
-from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.database.migrations import _MIGRATIONS
 from atelier.database.workspace_store import WorkspaceStore
 from support import NETWORKS, ROOMY, order
@@ -56,12 +55,20 @@ def test_a_seat_with_another_version_s_error_runs_again(store: WorkspaceStore, s
     assert store.get(id=seat).status is Status.RUNNING
 
 
-def test_a_stop_does_not_end_the_error_of_a_failed_release(store: WorkspaceStore, seat: str) -> None:
-    release_failed(store, seat, "Docker is away.")
-    stopped_on_purpose(store, seat, StopReason.END)
-    assert is_unreleased(store.get(id=seat))
-    assert wanted_up(store) == set()
-    assert not Claims(store, "seat", wakes=["end"]).claim([Participant("A", "a@example.org")])[0].claim
+def test_nobody_gets_a_seat_whose_release_failed_whatever_happens_to_it(store: WorkspaceStore, seat: str) -> None:
+    store.update(seat, name="seat 1", unreleased="Docker is away.")
+    claims = Claims(store, "seat", wakes=["end"])
+    for change in (
+        lambda: stopped_on_purpose(store, seat, StopReason.END),
+        lambda: store.claim_running_slot(seat),
+        lambda: store.observe(store.get(id=seat), Status.ERROR, "It ends again and again."),
+        lambda: store.update(seat, status=Status.RUNNING, error=None),
+    ):
+        change()
+        assert not claims.claim([Participant("A", "a@example.org")])[0].claim
+        assert claims.occupancy().available == 0
+    store.update(seat, unreleased=None)
+    assert claims.claim([Participant("A", "a@example.org")])[0].claim
 
 
 def test_what_was_stopped_on_purpose_is_not_wanted_until_it_is_started(store: WorkspaceStore, seat: str) -> None:

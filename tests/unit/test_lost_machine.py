@@ -23,7 +23,6 @@ from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.claims import Claims, Participant
 from atelier.database.intent import stopped_on_purpose, wanted_up
-from atelier.database.lasting_errors import is_unreleased, release_failed, removal_of
 from atelier.database.migrations import nodes_of
 from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore, now
@@ -838,16 +837,16 @@ def test_a_seat_that_was_not_released_begins_elsewhere_without_becoming_free(
     installed: Installation, removed: bool
 ) -> None:
     """A checkpoint has its former participant's files."""
-    row = installed.seat("one")
+    row = installed.seat("one 1")
     take_checkpoint(installed.context, id=row.id, name=None)
     installed.machines.lost.add("alpha")
-    release_failed(installed.store, row.id, "alpha does not answer.")
+    installed.store.update(row.id, unreleased="alpha does not answer.")
     if removed:
         remove_machine(installed.context, "alpha", force=True)
     begin_elsewhere(installed.context, id=row.id, to="beta")
     now = installed.store.get(id=row.id)
-    assert (now.node, is_unreleased(now), removal_of(now)) == ("beta", True, None)
-    assert installed.started == []
+    assert (now.node, now.unreleased is not None, now.error) == ("beta", True, None)
+    assert Claims(installed.store, "one").occupancy().available == 0
 
 
 @pytest.mark.parametrize("released_first", [True, False])
@@ -857,13 +856,13 @@ def test_a_failed_release_and_the_removal_of_the_machine_are_both_known(
     row = installed.seat("one")
     installed.machines.lost.add("alpha")
     steps = [
-        lambda: release_failed(installed.store, row.id, "alpha does not answer."),
+        lambda: installed.store.update(row.id, unreleased="alpha does not answer."),
         lambda: remove_machine(installed.context, "alpha", force=True),
     ]
     for step in steps if released_first else reversed(steps):
         step()
     now = installed.store.get(id=row.id)
-    assert is_unreleased(now)
+    assert now.unreleased
     assert "machine alpha was removed" in str(now.error)
     with installed.store.reading() as db:
         assert nodes_of(db) == set(), "an installation without the machine can be set up again"
@@ -874,11 +873,10 @@ def test_a_failed_release_and_the_removal_of_the_machine_are_both_known(
 def test_a_seat_that_was_not_released_is_moved_without_becoming_free(movable: Installation) -> None:
     row = movable.seat("one")
     in_container(movable, row)
-    movable.machines.all["alpha"].status = "running"
-    release_failed(movable.store, row.id, "Git is away.")
+    movable.store.update(row.id, unreleased="Git is away.")
     assert move(movable.context, id=row.id, name=None, to="beta").after["status"] == "error"
     now = movable.store.get(id=row.id)
-    assert (now.node, is_unreleased(now)) == ("beta", True)
+    assert (now.node, now.unreleased) == ("beta", "Git is away.")
 
 
 def test_a_stopped_seat_of_a_removed_machine_that_joined_again_is_moved_without_that_error(
@@ -956,7 +954,7 @@ def test_a_deleted_seat_that_returns_with_its_machine_is_not_free(
     alpha = in_container(installed, row)
     (name,) = alpha
     reconcile._orphan(installed.context.on("alpha"), row.id, container(name=name)).repair()
-    assert is_unreleased(installed.store.get(id=row.id)) is claimed
+    assert (installed.store.get(id=row.id).unreleased is not None) is claimed
     assert claims.occupancy().available == (0 if claimed else 1)
 
 

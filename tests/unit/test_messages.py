@@ -17,7 +17,6 @@ from atelier.common.models import Status
 from atelier.common.texts import TEXTS
 from atelier.containers.container import observed_status
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.lasting_errors import is_unreleased
 from atelier.database.migrations import _MIGRATIONS
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.workshop.manifest import Entry, read_manifest, write_manifest
@@ -153,7 +152,7 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         ids = {row.name: row.id for row in store.reserve([order(name) for name in sentences])}
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
-        for column in ("node", "node_labels", "stop_reason"):
+        for column in ("node", "node_labels", "stop_reason", "unreleased"):
             db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
         db.execute("DROP TABLE begun_elsewhere")
         db.execute(f"PRAGMA user_version = {_before_codes()}")
@@ -164,10 +163,11 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
             )
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         rows = {name: store.get(id=id) for name, id in ids.items()}
+    sentences["release"] = (None, None)
     sentences["ends"] = ("Its container keeps crashing; see its log.", None)
     sentences["access"] = (None, "'access' still has the git token of its former participant: no answer")
     assert {name: (row.error, row.git_problem) for name, row in rows.items()} == sentences
-    assert is_unreleased(rows["release"])
+    assert rows["release"].unreleased == "Docker could not start it."
     assert (id_of(rows["ends"].error), id_of(rows["access"].git_problem)) == ("container_ends", "keeps_access")
     assert (id_of(rows["other"].error), id_of(rows["other"].git_problem)) == (None, None)
     assert observed_status(rows["other"], None) == (Status.ERROR, sentences["other"][0])

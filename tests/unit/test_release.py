@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
-from atelier.common.messages import as_message
+from atelier.common.messages import Message, as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import observed_status
 from atelier.containers.context import Context
+from atelier.database.claims import Claims
 from atelier.database.job_store import Jobs
-from atelier.database.lasting_errors import is_unreleased, release_failed
+from atelier.database.lasting_errors import shown
+from atelier.database.migrations import VERSION
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
 from atelier.workspaces import reset as resets
+from atelier.workspaces.views import observed_view
 from support import container, context, open_store, order, site
 
 from api.runner.adapter import Ended
@@ -66,13 +69,13 @@ def released(
     monkeypatch.setattr(Context, "sync_ports", lambda _: sync_ports())
     for module in (seats, resets):
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
-    row = store.find(name="Seat")
+    row = store.find(name="Seat 1")
     assert row is not None
     release(here, id=row.id, name=None, password_hash="$new", files=files, keep_hours=24, run_id="5e7a0b")
 
 
 def seat(store: WorkspaceStore, status: Status = Status.RUNNING) -> str:
-    (row,) = store.reserve([order("Seat", password_hash="$old")])
+    (row,) = store.reserve([order("Seat 1", password_hash="$old")])
     store.update(row.id, status=status)
     return row.id
 
@@ -113,7 +116,7 @@ def test_a_seat_whose_release_fails_is_in_error(
         with pytest.raises(AtelierError):
             released(tmp_path, store, engine, monkeypatch)
         row = store.get(id=id)
-        assert (row.status, row.password_hash) == (Status.ERROR, "$new")
+        assert (row.unreleased is not None, row.password_hash) == (True, "$new")
 
 
 def test_a_release_that_does_not_get_to_the_seat_leaves_it_in_error(
@@ -126,24 +129,25 @@ def test_a_release_that_does_not_get_to_the_seat_leaves_it_in_error(
         id = seat(store)
         with pytest.raises(OSError, match="No space"):
             released(tmp_path, store, Engine(), monkeypatch, full)
-        assert store.get(id=id).status is Status.ERROR
-        store.update(id, status=Status.RUNNING, error=None)
+        assert "No space" in str(store.get(id=id).unreleased)
+        store.update(id, unreleased=None)
         with Locks(tmp_path).workspace(id, 1.0), pytest.raises(AtelierError):
             released(tmp_path, store, Engine(), monkeypatch)
-        assert store.get(id=id).status is Status.ERROR
+        assert store.get(id=id).unreleased
 
 
 def test_only_another_release_ends_the_error_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(tmp_path) as store:
         id = seat(store)
-        release_failed(store, id, "Docker is away.")
+        store.update(id, unreleased="Docker is away.")
         # Its user ends the container's first process, and Docker starts the container again.
         for status in ("restarting", "exited", "running"):
-            assert observed_status(store.get(id=id), container(status))[0] is Status.ERROR
+            assert observed_view(site(tmp_path), store.get(id=id), container(status))["status"] == "error"
             store.observe(store.get(id=id), *observed_status(store.get(id=id), container(status)))
+            assert Claims(store, "Seat").occupancy().available == 0
         released(tmp_path, store, Engine("exited"), monkeypatch)
         row = store.get(id=id)
-        assert (row.status, row.error) == (Status.STOPPED, None)
+        assert (row.status, row.error, row.unreleased) == (Status.STOPPED, None, None)
 
 
 def test_an_ide_that_does_not_answer_leaves_the_error_of_a_release(
@@ -152,10 +156,10 @@ def test_an_ide_that_does_not_answer_leaves_the_error_of_a_release(
     monkeypatch.setattr(seats, "answers_in_time", lambda *_: False)
     with open_store(tmp_path) as store:
         id = seat(store)
-        release_failed(store, id, "Docker is away.")
+        store.update(id, unreleased="Docker is away.")
         with pytest.raises(AtelierError, match="did not answer"):
             seats.await_ide(context(site(tmp_path), store, Silent()).on(), store.get(id=id))
-        assert is_unreleased(store.get(id=id))
+        assert store.get(id=id).unreleased
 
 
 def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
@@ -167,10 +171,30 @@ def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
 
     with open_store(tmp_path) as store:
         id = seat(store)
-        release_failed(store, id, "Docker is away.")
+        store.update(id, unreleased="Docker is away.")
         released(tmp_path, store, Reset(), monkeypatch, files=RESET_FILES)
         row = store.get(id=id)
-        assert (row.status, row.error) == (Status.RUNNING, None)
+        assert (row.status, row.error, row.unreleased) == (Status.RUNNING, None, None)
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [("Docker is away.", None), (Message("machine_removed", node="alpha"), "Its machine alpha was removed")],
+)
+def test_a_failed_release_of_an_older_version_is_known(tmp_path: Path, why: str, error: str | None) -> None:
+    """It was the workspace's error, with the removal of its machine inside."""
+    with open_store(tmp_path) as store:
+        failed, other = seat(store), store.reserve([order("other")])[0].id
+        store.update(failed, status=Status.ERROR, error=Message("release_failed", why=why))
+        store.update(other, status=Status.ERROR, error="A sentence of 0.1.0.")
+        with store.transaction() as db:
+            db.execute("ALTER TABLE workspaces DROP COLUMN unreleased")
+            db.execute(f"PRAGMA user_version = {VERSION - 1}")
+    with open_store(tmp_path) as store:
+        row = store.get(id=failed)
+        assert (row.unreleased, str(row.error)[: len(error or "None")]) == (why, str(error))
+        assert shown(row, row.status, row.error)[1] == f"Its release failed: {why}"
+        assert (store.get(id=other).unreleased, store.get(id=other).error) == (None, "A sentence of 0.1.0.")
 
 
 @pytest.mark.parametrize("state", ["canceled", "failed"])
@@ -180,7 +204,8 @@ def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, s
         job = jobs.create(RELEASE, [id], {}, "operator")
         ended = Ended(state, {}, AtelierError(Code.CANCELED, as_message("It was canceled before it began.")))
         (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
-        assert (outcome["status"], is_unreleased(store.get(id=id))) == ("error", True)
+        assert outcome["status"] == "error"
+        assert outcome["error"].startswith("Its release failed: ")
 
 
 @pytest.mark.parametrize(("operation", "is_leaving"), [(RELEASE, True), ("reset", True), ("checkpoint", False)])

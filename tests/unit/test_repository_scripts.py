@@ -271,7 +271,7 @@ def test_work_that_was_committed_is_not_replaced(seat: Seat, lesson: str, kept: 
 
 
 def test_files_beside_no_repository_are_not_replaced(seat: Seat, lesson: str) -> None:
-    """Somebody removed the template's repository: what of its files is work cannot be told."""
+    """Somebody removed the template's repository: nobody knows which of its files are work."""
     seat.write("work")
     assert seat.fetch(lesson) == (1, "atelier: files_there\n")
     assert seat.files == ["work"]

@@ -15,7 +15,6 @@ from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.containers.context import Context, NodeContext
 from atelier.containers.template_images import TemplateImages
 from atelier.database.intent import stopped_on_purpose, wanted_up
-from atelier.database.lasting_errors import is_unreleased, release_failed
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets, _past
 from atelier.workshop import release as releases
@@ -118,19 +117,19 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
 
 
-def test_an_unreleased_seat_whose_reset_fails_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would return to the pool with its former participant's files."""
+def test_an_unreleased_seat_whose_reset_fails_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its former participant's files."""
     monkeypatch.setattr(seats, "await_ide", lambda *_: None)
     made = site(tmp_path)
     with open_store(tmp_path) as store:
         (row,) = store.reserve([order("Seat")])
-        release_failed(store, row.id, "Docker is away.")
+        store.update(row.id, status=Status.RUNNING, unreleased="Docker is away.")
         name = made.container_name(row.id)
         engine = Engine(name, "running", "start")
         with pytest.raises(AtelierError, match="does not start"):
             reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
-        assert engine.containers == {name: "exited"}
-        assert is_unreleased(store.get(id=row.id))
+        assert engine.containers == {name: "running"}
+        assert store.get(id=row.id).unreleased
 
 
 def test_an_unreleased_seat_whose_reset_is_killed_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +141,12 @@ def test_an_unreleased_seat_whose_reset_is_killed_is_not_free(tmp_path: Path, mo
     made = site(tmp_path)
     with open_store(tmp_path) as store:
         (row,) = store.reserve([order("Seat")])
-        release_failed(store, row.id, "Docker is away.")
+        store.update(row.id, status=Status.RUNNING, unreleased="Docker is away.")
         engine = Engine(made.container_name(row.id), "running", "")
         monkeypatch.setattr(engine, "stop", killed)
         with pytest.raises(KeyboardInterrupt):
             reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
-        assert is_unreleased(store.get(id=row.id))
+        assert store.get(id=row.id).unreleased
 
 
 @pytest.mark.parametrize("unreleased", [True, False])
@@ -162,7 +161,7 @@ def test_a_start_ends_what_runs_in_an_unreleased_seat_that_is_paused(
         (row,) = store.reserve([order("Seat")])
         store.update(row.id, status=Status.RUNNING)
         if unreleased:
-            release_failed(store, row.id, "Docker is away.")
+            store.update(row.id, unreleased="Docker is away.")
         engine = Engine(made.container_name(row.id), "paused", "")
         for name in ("stop", "unpause"):
             monkeypatch.setattr(engine, name, lambda _, name=name: done.append(name), raising=False)
@@ -174,12 +173,12 @@ def test_an_unreleased_seat_stays_so_when_it_gets_its_previous_container_back(tm
     made = site(tmp_path)
     with open_store(tmp_path) as store:
         (row,) = store.reserve([order("Seat")])
-        release_failed(store, row.id, "The reset was killed.")
+        store.update(row.id, unreleased="The reset was killed.")
         name = made.container_name(row.id)
         _, engine = killed_between_its_renames(name, row.id)
         restore_previous_container(context(made, store, engine).on(), store.get(id=row.id))
         assert name in engine.containers
-        assert is_unreleased(store.get(id=row.id))
+        assert store.get(id=row.id).unreleased
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_a_release_does_not_reset_to_an_image_of_the_seat_s_own_files(
         (row,) = store.reserve([order("Seat", cloned_from="0" * 12)])
         store.update(row.id, status=Status.RUNNING)
         if unreleased:
-            release_failed(store, row.id, "Docker is away.")
+            store.update(row.id, unreleased="Docker is away.")
         engine = Engine(made.container_name(row.id), "running", "")
         monkeypatch.setattr(engine, "image", lambda tag: Image(tag, [], (), {SNAPSHOT_LABEL: row.id}))
         here = context(made, store, engine)

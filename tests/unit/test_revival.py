@@ -16,7 +16,6 @@ from atelier.common.models import Status, StopReason
 from atelier.containers import snapshots
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
-from atelier.database.lasting_errors import release_failed
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container
 from atelier.workspaces import side_by_side as core
@@ -120,12 +119,6 @@ def test_what_a_killed_run_left_paused_is_mended(stage: Stage, tmp_path: Path) -
 def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
     stage.show("exited")
     stopped_on_purpose(stage.store, stage.id)
-    assert stage.look(3) == []
-
-
-def test_a_seat_whose_release_failed_is_left(stage: Stage) -> None:
-    stage.show("exited")
-    release_failed(stage.store, stage.id, "Docker is away.")
     assert stage.look(3) == []
 
 

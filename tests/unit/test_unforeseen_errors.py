@@ -64,7 +64,7 @@ def clone(here: Context) -> Errors:
     [
         (drain, move, "move"),
         (begin, lost_machine, "_begin"),
-        (revive, side_by_side, "is_unreleased"),
+        (revive, side_by_side, "container_of"),
         (set_passwords, side_by_side, "ensure"),
         (clone, cloning, "_finish_one"),
     ],
@@ -74,12 +74,12 @@ def test_the_others_are_done(
 ) -> None:
     odd, good = here.store.all()
 
-    def broken(*given: object, **named: object) -> SimpleNamespace | bool | lost_machine.BegunSeat:
+    def broken(*given: object, **named: object) -> SimpleNamespace | lost_machine.BegunSeat | None:
         if odd.id in repr((given, named)):
             raise ValueError("a seat's word")
         if run is begin:
             return lost_machine.BegunSeat(good.id, good.name, good.node)
-        return False if run is revive else SimpleNamespace(changed=True, after={"node": "alpha"})
+        return None if run is revive else SimpleNamespace(changed=True, after={"node": "alpha"})
 
     monkeypatch.setattr(module, name, broken)
     monkeypatch.setattr(move, "set_availability", lambda *_, **__: False)

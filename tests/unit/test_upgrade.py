@@ -14,7 +14,6 @@ from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers import container as seats
 from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
-from atelier.database.lasting_errors import release_failed
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.workshop import upgrade as upgrades
@@ -303,13 +302,12 @@ def test_a_template_that_is_gone_is_named_and_nothing_is_changed(world: World) -
     assert world.state(row) == ("old", *RUNS)
 
 
-def test_an_unreleased_seat_is_not_started(world: World) -> None:
-    row = world.seat(running=False)
-    release_failed(world.store, row.id, "Git is away.")
-    with pytest.raises(AtelierError) as error:
-        world.upgrade(row)
-    refused(error, Code.WORKSPACE_BUSY, "name")
-    assert world.state(row)[:2] == ("old", "exited")
+def test_an_unreleased_seat_stays_so(world: World) -> None:
+    row = world.seat()
+    world.store.update(row.id, unreleased="Git is away.")
+    world.upgrade(row)
+    assert world.state(row) == ("new", *RUNS)
+    assert world.store.get(id=row.id).unreleased == "Git is away."
 
 
 def test_a_seat_that_should_run_but_may_not_is_as_it_was(world: World, tmp_path: Path) -> None:

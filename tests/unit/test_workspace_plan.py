@@ -40,16 +40,15 @@ def test_nothing_is_there(state: WorkspaceState, steps: list[Step]) -> None:
     ("docker", "present", "started", "stopped"),
     [
         ("running", [], [START], [STOP]),
-        ("restarting", [], [START], [STOP]),
         ("exited", [], [START], []),
         (None, [B], [B], []),
     ],
 )
-def test_only_a_start_that_was_asked_for_starts_an_unreleased_seat(
+def test_a_start_that_is_asked_for_starts_an_unreleased_seat_again(
     docker: str | None, present: list[Step], started: list[Step], stopped: list[Step]
 ) -> None:
-    """It may still have its former participant's work, and a seat that runs can be claimed."""
-    workspace = row(status=Status.ERROR, error=Message("release_failed", why="Docker is away."))
+    """Its former participant's programs may still run."""
+    workspace = row(status=Status.RUNNING, unreleased="Docker is away.")
     seen = container(docker) if docker else None
     for state, steps in ((PRESENT, present), (STARTED, started), (STOPPED, stopped)):
         assert plan_workspace(WorkspaceSpec(state, name="base"), workspace, seen) == steps

@@ -20,7 +20,7 @@ from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
-from ..database.lasting_errors import removal_of
+from ..database.lasting_errors import is_removed
 from ..database.workspace_store import new_id, now
 from ..engine.models import Size
 from ..recordings.folders import copy_recordings
@@ -207,7 +207,7 @@ class _Backup:
                 if not any(found):
                     break
             for row in self.context.store.all():
-                if row.node not in nodes and removal_of(row) is None:
+                if row.node not in nodes and not is_removed(row):
                     self.missing[row.id] = Message("docker.node_unknown", node=row.node)
         self.context.at_each(_clear)
 

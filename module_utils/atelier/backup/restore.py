@@ -25,7 +25,7 @@ from ..common.models import ProxyMode, Site, Status, Workspace
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
-from ..database.lasting_errors import is_unreleased, release_failed, removal_of
+from ..database.lasting_errors import is_removed
 from ..database.migrations import VERSION, nodes_of
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
@@ -136,8 +136,7 @@ def place_backup(site: Site) -> None:
             jobs.finish(job.id, JobState.CANCELED, why)
             for id in job.project_ids if job.operation == "release" else ():
                 # Its claim has ended, and it may have its participant's files.
-                if store.find(id=id):
-                    release_failed(store, id, why)
+                store.update(id, unreleased=why)
         for row in store.all():
             if row.status is Status.CREATING:
                 store.update(row.id, status=Status.ERROR, error=Message("run_ended_before"))
@@ -181,7 +180,7 @@ def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> b
     """Creates the workspace's container; returns False if that fails, with the reason in the row's error."""
     image, why = manifest.images.get(row.id), None
     # One that was saved is of a machine that joined again.
-    if removal_of(row) and (image is None or row.node not in context.site.node_names):
+    if is_removed(row) and (image is None or row.node not in context.site.node_names):
         return False
     if image is None:
         why = Message("backup.not_saved", why=manifest.missing.get(row.id) or Message("container_gone"))
@@ -195,10 +194,7 @@ def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> b
             if ends_all(error, row.node):
                 raise
             why = Message("backup.not_restored", why=error.message)
-    if why is not None:
-        context.store.update(row.id, status=Status.ERROR, error=why)
-    elif not is_unreleased(row):
-        context.store.update(row.id, status=Status.STOPPED, error=None)
+    context.store.update(row.id, status=Status.ERROR if why else Status.STOPPED, error=why)
     return why is None
 
 

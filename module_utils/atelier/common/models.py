@@ -259,6 +259,9 @@ class Workspace(NamedTuple):
     batch: str | None = None
     # Why it was stopped on purpose, one of StopReason; None for one that was started since.
     stop_reason: str | None = None
+    # Why its last release failed; None for a seat that was released, reset or started by a person since. It may hold
+    # its former participant's work, so nobody can claim it, whatever its status is.
+    unreleased: str | None = None
     # Why its repository or branch is missing; a sentence.
     git_problem: str | None = None
     error: str | None = None

@@ -16,7 +16,7 @@ from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, IDE_PORT, Status, Workspace
 from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
-from ..database.lasting_errors import is_unreleased, removal_of
+from ..database.lasting_errors import is_removed
 from ..engine.models import Container, File, SeatSpec
 from .context import NodeContext
 from .node_lists import ready_proxy
@@ -193,8 +193,7 @@ def await_ide(context: NodeContext, workspace: Workspace) -> None:
         return
     log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
-    if not is_unreleased(context.store.get(id=workspace.id)):
-        context.store.update(workspace.id, status=Status.ERROR, error=why)
+    context.store.update(workspace.id, status=Status.ERROR, error=why)
     with_log = Message("ide_silent_log", why=why, log=log)
     raise AtelierError(Code.IDE_NOT_READY, with_log, workspace=workspace.id, container=name)
 
@@ -243,7 +242,7 @@ def check_created(workspace: Workspace, field: str = "id") -> None:
 
 def why_away(workspace: Workspace) -> str:
     """The error of a workspace whose machine does not answer."""
-    return removal_of(workspace) or Message("node_silent", node=workspace.node)
+    return workspace.error if workspace.error and is_removed(workspace) else Message("node_silent", node=workspace.node)
 
 
 def container_of(context: NodeContext, workspace: Workspace) -> Container | None:
@@ -255,9 +254,6 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
     """The row's status and error, corrected by its container's state: for containers Docker is the authority."""
     if workspace.status is Status.CREATING:
         return Status.CREATING, None
-    if is_unreleased(workspace):
-        # Ignore the container's state: its user can end and restart it.
-        return Status.ERROR, workspace.error
     if container is None:
         why = workspace.error if workspace.status is Status.ERROR else None
         return Status.ERROR, why or Message("container_gone")

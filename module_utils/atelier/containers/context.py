@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.models import CONTROLLER, Site, Workspace
-from ..database.lasting_errors import removal_of
+from ..database.lasting_errors import is_removed
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
 from ..engine.client import Engine
@@ -56,7 +56,7 @@ class Context:
         try:
             return self.at(workspace)
         except AtelierError as error:
-            if error.code is not Code.NODE_UNAVAILABLE or removal_of(workspace) is None:
+            if error.code is not Code.NODE_UNAVAILABLE or not is_removed(workspace):
                 raise
             return self.on()
 

@@ -121,6 +121,7 @@ class _Candidate(NamedTuple):
     cloned_from: str | None
     status: str
     stop_reason: str | None
+    unreleased: str | None
 
 
 Row = TypeVar("Row", Workspace, _Candidate)
@@ -155,7 +156,7 @@ def _number(name: str) -> int | None:
 
 class Claims:
     """The claims on the seats of one workshop group. Seats that run can be claimed, and those that were stopped for a
-    reason in ``wakes``: they start when they are opened."""
+    reason in ``wakes``: they start when they are opened. None whose release failed can."""
 
     def __init__(
         self, store: WorkspaceStore, group: str, bounds: Bounds = Bounds(), wakes: Collection[str] = ()
@@ -176,8 +177,8 @@ class Claims:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
         A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, that neither run nor
-        sleep, or that are ``leaving`` (about to be stopped or removed, or out of reach) are not assigned. That is asked
-        in the transaction: a release ends a claim in the one that stores its job.
+        sleep, whose release failed, or that are ``leaving`` (about to be stopped or removed, or out of reach) are not
+        assigned. That is asked in the transaction: a release ends a claim in the one that stores its job.
         """
         with self._store.transaction() as db:
             opened = self._select("released_at IS NULL")
@@ -215,12 +216,17 @@ class Claims:
         version, seats = self._known
         if version == self._store.version():
             return seats
-        query = "SELECT id, name, group_name, cloned_from, status, stop_reason FROM workspaces ORDER BY sequence"
+        query = (
+            "SELECT id, name, group_name, cloned_from, status, stop_reason, unreleased FROM workspaces"
+            " ORDER BY sequence"
+        )
         seats = pool([_Candidate._make(row) for row in self._store.rows(query)], self._group)
         # Running seats first, because nobody has to wait for them.
         return sorted(filter(self._is_usable, seats), key=lambda seat: seat.status != Status.RUNNING)
 
     def _is_usable(self, seat: _Candidate | Workspace) -> bool:
+        if seat.unreleased is not None:
+            return False
         # One that runs and has a reason is being upgraded, and will be stopped again.
         if seat.status == Status.RUNNING:
             return seat.stop_reason is None

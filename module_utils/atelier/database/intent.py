@@ -14,20 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..common.models import StopReason
-from .lasting_errors import stopped
 from .workspace_store import WorkspaceStore
 
 
 def stopped_on_purpose(store: WorkspaceStore, workspace_id: str, reason: StopReason | None = None) -> None:
     """Notes that the workspace is stopped and is to stay so, also when Docker restarts. Without a reason it keeps the
     one that it has."""
-    with store.transaction() as db:
-        status, error = stopped(store.get(id=workspace_id))
-        db.execute(
-            "UPDATE workspaces SET status = ?, error = ?, wanted = 'stopped', orders = orders + 1,"
-            " stop_reason = coalesce(?, stop_reason, ?) WHERE id = ?",
-            (status, error, reason, StopReason.PERSON, workspace_id),
-        )
+    store.write(
+        "UPDATE workspaces SET status = 'stopped', error = NULL, wanted = 'stopped', orders = orders + 1,"
+        " stop_reason = coalesce(?, stop_reason, ?) WHERE id = ?",
+        *(reason, StopReason.PERSON, workspace_id),
+    )
 
 
 def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason = StopReason.PERSON) -> None:

@@ -1,30 +1,11 @@
 """Errors of a workspace that stay, whatever its container does, until an operator decides: its release failed, its
-machine was removed, or both; or a restore had no files for it."""
+machine was removed, or a restore had no files for it. The first has a separate column, beside any status."""
 
 from __future__ import annotations
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, as_message, id_of
 from ..common.models import Status, Workspace
-from .workspace_store import WorkspaceStore
-
-
-def release_failed(store: WorkspaceStore, workspace_id: str, why: str) -> None:
-    """Marks a seat that may still contain the former participant's work, so that it cannot be claimed."""
-    with store.transaction():
-        row = store.get(id=workspace_id)
-        _mark(store, row, Message("release_failed", why=removal_of(row) or why))
-
-
-def is_unreleased(workspace: Workspace) -> bool:
-    """Whether the seat's release failed. Only a release, a reset or a manual start ends this state."""
-    return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
-
-
-def check_released(workspace: Workspace) -> None:
-    """Raises WORKSPACE_BUSY for a seat whose release failed."""
-    if is_unreleased(workspace):
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=workspace.name), field="name")
 
 
 def check_restored(workspace: Workspace) -> None:
@@ -34,24 +15,13 @@ def check_restored(workspace: Workspace) -> None:
         raise AtelierError(Code.SNAPSHOT_FAILED, as_message(workspace.error or ""), field="name")
 
 
-def stopped(workspace: Workspace) -> tuple[Status, str | None]:
-    """The status and error of a workspace that is stopped from now on."""
-    return (workspace.status, workspace.error) if is_unreleased(workspace) else (Status.STOPPED, None)
+def is_removed(workspace: Workspace) -> bool:
+    """Whether the workspace's machine was removed for good."""
+    return id_of(workspace.error) == "machine_removed"
 
 
-def machine_removed(store: WorkspaceStore, workspace: Workspace) -> None:
-    """Marks a workspace whose machine was removed for good."""
-    removed = Message("machine_removed", node=workspace.node)
-    _mark(store, workspace, Message("release_failed", why=removed) if is_unreleased(workspace) else removed)
-
-
-def removal_of(workspace: Workspace) -> Message | None:
-    """The error that the workspace's machine was removed, if it was."""
-    error = workspace.error
-    if isinstance(error, Message) and error.id == "release_failed":
-        error = error.params["why"]
-    return error if isinstance(error, Message) and error.id == "machine_removed" else None
-
-
-def _mark(store: WorkspaceStore, workspace: Workspace, error: Message) -> None:
-    store.update(workspace.id, status=Status.ERROR, error=error)
+def shown(workspace: Workspace, status: Status, error: str | None) -> tuple[Status, str | None]:
+    """The status and the error as people see them: a seat whose release failed is in error, also if it runs."""
+    if workspace.unreleased is None or status is Status.CREATING:
+        return status, error
+    return Status.ERROR, Message("release_failed", why=error or workspace.unreleased)

@@ -15,7 +15,7 @@ COLUMNS = ", ".join([*("group_name" if name == "group" else name for name in Wor
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
-    *("repository", "branch", "git_pending", "git_problem", "sessions", "node"),
+    *("repository", "branch", "git_pending", "git_problem", "sessions", "node", "unreleased"),
 }
 # What a clone has of its source.
 _INHERITED = ("template", "node_labels", "group", "git_url", "repository", "proxy_mode", "limits")
@@ -46,6 +46,6 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position for speed: a list creates thousands of these.
-    git_problem, error, status, mode, memory, cpus = row[-6:]
-    converted = _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)
-    return Workspace._make((*row[:-6], git_problem and restored(git_problem), error and restored(error), *converted))
+    unreleased, git_problem, error, status, mode, memory, cpus = row[-7:]
+    texts = [text and restored(text) for text in (unreleased, git_problem, error)]
+    return Workspace._make((*row[:-7], *texts, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))

@@ -16,7 +16,6 @@ from ..containers.container import STOPPED, apply_ide_config
 from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
 from ..database.claims import claim_times
-from ..database.lasting_errors import release_failed
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
 from ..workspaces.kept_containers import recovered
@@ -65,7 +64,8 @@ def release(
         # Also if Docker is unavailable or a disk is full: the former participant may still have access, so the seat
         # must not be assigned.
         if row.status is not Status.CREATING:
-            release_failed(context.store, row.id, error.message if isinstance(error, AtelierError) else str(error))
+            why = error.message if isinstance(error, AtelierError) else str(error)
+            context.store.update(row.id, unreleased=why)
         raise
 
 
@@ -96,7 +96,7 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
             renew_credential(here, row)
             apply_ide_config(here, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
-            context.store.update(id, status=status, error=None)
+            context.store.update(id, status=status, error=None, unreleased=None)
             context.progress(Message("step.end_sessions", name=row.name), 1, 1)
         after = current_view(context, context.store.get(id=id))
     return ResetOutcome(True, before, after, "files", None)

@@ -21,7 +21,6 @@ from ..containers.secret_paths import HOME
 from ..containers.snapshots import check_size
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
-from ..database.lasting_errors import check_released
 from ..engine.docker_errors import is_engine_away
 from ..engine.machine import free_on
 from ..engine.models import Container, File
@@ -111,11 +110,10 @@ def _upgrade(context: Context, row: Workspace, check_mode: bool) -> UpgradedSeat
 
 
 def _container(here: NodeContext, row: Workspace) -> Container:
-    """Raises for a seat that has nothing to keep, or may not be started."""
+    """Raises SNAPSHOT_FAILED for a seat that has nothing to keep."""
     container = here.engine.inspect(here.site.container_name(row.id))
     if container is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("upgrade.no_container", name=row.name), field="name")
-    check_released(row)
     return container
 
 

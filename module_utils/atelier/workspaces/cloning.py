@@ -21,7 +21,7 @@ from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.claims import claim_times
 from ..database.intent import has_other_password
-from ..database.lasting_errors import check_released, check_restored, is_unreleased
+from ..database.lasting_errors import check_restored
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
@@ -116,7 +116,7 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> dict[str
     if any(seat.make for seat in seats):
         check_source(context.at(source), source)
     for seat in seats:
-        seat.changed = seat.make or (not is_unreleased(seat.workspace) and _start(context, seat, check_mode=True))
+        seat.changed = seat.make or (seat.workspace.unreleased is None and _start(context, seat, check_mode=True))
     views = [_planned_view(context, seat) for seat in seats]
     return {"resumed": batch is not None, "source": view(context.site, source, source.status), "seats": views}
 
@@ -344,7 +344,8 @@ def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat
                 _make(context, images[row.node], seat, row)
                 return True
     # Only a start of that very seat returns it to the pool with its former participant's files.
-    check_released(seat.workspace)
+    if seat.workspace.unreleased is not None:
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=seat.workspace.name), field="name")
     return _start(context, seat)
 
 
@@ -360,6 +361,7 @@ def _make(context: Context, image: Future[str], seat: _Seat, row: Workspace) -> 
         here = context.at(row)
         with faults_of(row.name), repository_for(here, row, wanted=row.repository is not None) as push:
             make_seat(here, row, found, push)
+        context.store.update(row.id, unreleased=None)
     except AtelierError as error:
         if error.code is not Code.IDE_NOT_READY and not is_engine_away(error):
             with suppress(AtelierError):
@@ -400,7 +402,8 @@ def _note(context: Context, order: CloneOrder, seats: Sequence[_Seat]) -> None:
 def _seat_view(context: Context, seat: _Seat) -> dict[str, object]:
     row = context.store.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
     return {
-        **view(context.site, row, row.status, seat.error.message if seat.error else row.error),
+        **view(context.site, row, row.status, row.error),
+        **({"error": seat.error.message} if seat.error else {}),
         "changed": seat.changed,
         "password": seat.password if seat.new_password else None,
     }

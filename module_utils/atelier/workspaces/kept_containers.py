@@ -25,7 +25,6 @@ from ..common.validation import is_id
 from ..containers.container import container_of, remove_container, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import recover
-from ..database.lasting_errors import is_unreleased, stopped
 from ..engine.models import Container
 from .checkpoints import stamp_after
 
@@ -52,9 +51,8 @@ def go_back(context: NodeContext, row: Workspace, kept: str, *, start: bool) -> 
     context.engine.rename(name, name + NEW_SUFFIX)
     context.engine.rename(kept, name)
     context.engine.remove(name + NEW_SUFFIX)
-    status, error = stopped(row)
-    context.store.update(row.id, status=status, error=error, git_pending=row.git_pending)
-    if start and not is_unreleased(row):
+    context.store.update(row.id, status=Status.STOPPED, error=None, git_pending=row.git_pending)
+    if start:
         start_seat(context, row)
 
 
@@ -88,8 +86,7 @@ def restore_previous_container(context: NodeContext, row: Workspace) -> None:
     """Gives ``previous_container`` its name again. The caller holds the seat's lock."""
     if former := previous_container(context, row.id):
         context.engine.rename(former.name, context.site.container_name(row.id))
-        status, error = stopped(row)
-        context.store.update(row.id, status=status, error=error)
+        context.store.update(row.id, status=Status.STOPPED, error=None)
 
 
 def recovered(context: NodeContext, row: Workspace) -> tuple[Workspace, Container | None]:

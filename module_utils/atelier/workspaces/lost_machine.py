@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 
 from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message
-from ..common.models import CONTROLLER, GIT_IMPORT, Workspace
+from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
 from ..containers.container import check_created, container_of, discard_container, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import renew_credential
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot
 from ..database.intent import stopped_on_purpose, wanted_up
-from ..database.lasting_errors import is_unreleased, machine_removed, removal_of
+from ..database.lasting_errors import is_removed
 from ..database.workspace_store import WorkspaceStore
 from .checkpoints import Checkpoint, newest_checkpoint
 from .move import target_of
@@ -106,10 +106,10 @@ def remove_machine(context: Context, node: str, *, force: bool = False, check_mo
         why = Message("machine_in_use" if force else "machine_has_seats", node=node[:60], count=len(rows))
         raise AtelierError(Code.VALIDATION_ERROR, why, field="name", value=node[:60], seats=len(rows))
     member = context.engines.swarm_members().get(node)
-    marked = [row for row in rows if removal_of(row) is None]
+    marked = [row for row in rows if not is_removed(row)]
     if not check_mode:
         for row in marked:
-            machine_removed(context.store, row)
+            context.store.update(row.id, status=Status.ERROR, error=Message("machine_removed", node=row.node))
         if member is not None:
             context.on().engine.remove_node(member.id)
     return bool(marked) or member is not None, answers
@@ -199,10 +199,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     try:
         with store.transaction():
             store.relocate(row.id, there.node, memory)
-            if is_unreleased(row):
-                # Its files may be the former participant's. Its machine is another one than the removed one now.
-                store.update(row.id, error=Message("release_failed", why=Message("node_silent", node=begun.lost)))
-            elif runs:
+            if runs:
                 store.claim_running_slot(row.id, memory=memory)
             store.update(row.id, git_pending=GIT_IMPORT if origin == "repository" else None)
             note_unfinished(store, row.id, begun)
@@ -223,7 +220,7 @@ def finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
         # Its secrets belong to the lost container.
         forget_snapshot(there, row.id)
     there.sync_routes()
-    if row.id in wanted_up(there.store) and not is_unreleased(row):
+    if row.id in wanted_up(there.store):
         # A checkpoint may hold uncommitted work, and so may a container that ran: its IDE may have answered after an
         # earlier run gave up. A base holds no work of this workspace.
         restore = never_ran and begun.origin != "checkpoint" and row.branch is not None

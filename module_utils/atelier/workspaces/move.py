@@ -20,7 +20,7 @@ from ..containers.git_provisioning import git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import snapshot
-from ..database.lasting_errors import is_unreleased, removal_of, stopped
+from ..database.lasting_errors import is_removed
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoints import leave_checkpoints, push_missing
@@ -107,9 +107,8 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
         memory = here.engines.memory()
         with here.store.transaction():
             here.store.relocate(row.id, there.node, memory)
-            if removal_of(row):  # of the machine that it leaves, which has joined again
-                status, error = stopped(row)
-                here.store.update(row.id, status=status, error=error)
+            if is_removed(row):  # the machine that it leaves, which has joined again
+                here.store.update(row.id, status=Status.STOPPED, error=None)
     except Exception as error:
         # Without an answer of the database either machine may be the row's: reconcile removes the other container.
         if not (isinstance(error, AtelierError) and error.code is Code.REGISTRY_ERROR):
@@ -121,7 +120,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
         raise
     row = here.store.get(id=row.id)
     here.sync_routes()
-    if ran and not is_unreleased(row):
+    if ran:
         start_seat(there, row)
     # A machine that went away meanwhile is cleared by reconcile when it returns.
     with suppress(AtelierError):

@@ -19,8 +19,8 @@ from ..common.validation import (
     check_template,
     check_title,
 )
-from ..containers.container import STOPPED, observed_status
-from ..database.lasting_errors import check_restored, is_unreleased
+from ..containers.container import observed_status
+from ..database.lasting_errors import check_restored
 from ..engine.models import Container
 from ..git.urls import GitAccess, check_git_url
 from .credentials_csv import CredentialsCsv
@@ -118,15 +118,14 @@ def plan_workspace(
         check_restored(workspace)
         _refuse_unfinished_clone(workspace, status)
         status = Status.RUNNING
-    unreleased = is_unreleased(workspace)
-    wanted_up = desired.state is WorkspaceState.STARTED or (
-        desired.state is WorkspaceState.PRESENT and status is Status.ERROR and not unreleased
-    )
+    asked_for = desired.state is WorkspaceState.STARTED
+    wanted_up = asked_for or (desired.state is WorkspaceState.PRESENT and status is Status.ERROR)
     # Undoing an interrupted snapshot also unpauses the container.
     paused = container is not None and container.status == "paused" and not interrupted
-    start = wanted_up and not leave_gone and (paused or not answers or status is not Status.RUNNING)
+    # Its former participant's programs may still run in it.
+    unreleased = asked_for and workspace.unreleased is not None and not build
+    start = wanted_up and not leave_gone and (paused or not answers or unreleased or status is not Status.RUNNING)
     runs = not stopped and (start or (status is Status.RUNNING and not paused))
-    is_down = status is Status.STOPPED or (unreleased and container is not None and container.status in STOPPED)
     needed = {
         Step.RESTORE: interrupted,
         Step.DETAILS: details_of(desired, workspace),
@@ -137,7 +136,7 @@ def plan_workspace(
         # Building does both by itself, the latter beside it.
         Step.FETCH: runs and not build and workspace.git_pending,
         Step.REPOSITORY: runs and not build and git_server and wants_repository(desired, workspace),
-        Step.STOP: stopped and not is_down and not leave_gone,
+        Step.STOP: stopped and status is not Status.STOPPED and not leave_gone,
     }
     return [step for step in Step if needed.get(step)]
 

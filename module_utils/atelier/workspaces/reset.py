@@ -18,7 +18,6 @@ from ..containers.proxy_environment import put_proxy_ca, trust_proxy_ca
 from ..containers.snapshots import snapshot
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, wanted_up
-from ..database.lasting_errors import is_unreleased
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
 from ..engine.models import Container
@@ -76,17 +75,18 @@ def reset(
             await_ide(context, row)
             if row.git_pending:
                 fetch(context, row, None, FETCH_SECONDS)
-            if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
-                context.store.update(row.id, status=Status.RUNNING, error=None)
+            # The attempt that made the container may have failed afterwards.
+            context.store.update(row.id, status=Status.RUNNING, error=None, unreleased=None)
             after = observed_view(context.site, context.store.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
         own = newest_checkpoint(context, row.id, taken_before=taken_before)
-        released = taken_before is not None or is_unreleased(row)
+        released = taken_before is not None or row.unreleased is not None
         chosen = origin_of(context, row, container, own, released=released)
         with _stopped_if_it_fails(context, row), chosen as (origin, image):
             pending = GIT_IMPORT if origin == "repository" else None
             kept = _replace_container(context, row, container, image, run_id, pending=pending)
+            context.store.update(row.id, unreleased=None)
         context.progress(Message("step.reset", name=row.name), 1, 1)
         after = current_view(context, context.store.get(id=row.id))
     remove_expired(context, keep_hours)
@@ -171,12 +171,7 @@ def _replace_container(
     labels = {_RESET_LABEL: run_id} if run_id else {}
     context.engine.create(seat_spec(context, row, image, new, labels))
     try:
-        memory = context.engines.memory()
-        with context.store.transaction():
-            context.store.claim_running_slot(row.id, memory=memory)
-            if is_unreleased(row):
-                # Until the new container runs: this run may be killed while the seat has the old one.
-                context.store.update(row.id, status=row.status, error=row.error)
+        context.store.claim_running_slot(row.id, memory=context.engines.memory())
     except AtelierError:
         context.engine.remove(new)
         raise

@@ -29,7 +29,7 @@ from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import has_other_password, stopped_on_purpose, to_stay_stopped
-from ..database.lasting_errors import is_unreleased, stopped
+from ..database.lasting_errors import shown
 from ..database.workspace_store import new_id
 from ..engine.models import Container
 from ..recordings.folders import recorded_anywhere
@@ -185,7 +185,7 @@ def _apply(here: NodeContext, desired: WorkspaceSpec, workspace: Workspace, step
         Step.PASSWORD: lambda row: _change_password(here, row, _hash_of(desired)),
         Step.LIMITS: lambda row: _change_limits(here, row, limits_of(desired, row)),
         Step.BUILD: lambda row: _build(here, desired, row),
-        Step.START: lambda row: bring_up(here, row),
+        Step.START: lambda row: _start(here, desired, row),
         Step.FETCH: lambda row: fetch(here, row, desired.git_access, desired.git_timeout),
         Step.REPOSITORY: lambda row: _give_repository(here, row),
         Step.STOP: lambda row: _stop(here, row, desired.stop_reason),
@@ -265,7 +265,15 @@ def _build(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -
 
         template = context.site.template_image(workspace.template)
         make_seat(context, workspace, image_at(context, context.on(), template), fill)
+    context.store.update(workspace.id, unreleased=None)
     context.progress(Message("step.start", name=workspace.name), 1, 1)
+
+
+def _start(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
+    bring_up(context, workspace)
+    if desired.state is WorkspaceState.STARTED:
+        # The person who asks for a start decides that a seat whose release failed can be used.
+        context.store.update(workspace.id, unreleased=None)
 
 
 def _give_repository(context: NodeContext, workspace: Workspace) -> None:
@@ -286,7 +294,7 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
             if container is not None and container.status != "created":
                 context.engine.stop(name)
             finish(context, context.store.get(id=workspace.id), begun)
-        elif container is not None and container.status == "paused" and not is_unreleased(workspace):
+        elif container is not None and container.status == "paused" and workspace.unreleased is None:
             context.engine.unpause(name)
         else:
             # For a container in a crash loop: Docker waits longer after each exit, and reports a start in between as
@@ -389,7 +397,7 @@ def _dry_run(
     if Step.PASSWORD in steps:
         after["password_protected"] = not desired.remove_password
     if Step.STOP in steps:
-        status, error = stopped(workspace)
+        status, error = shown(workspace, Status.STOPPED, None)
         return {**after, "status": str(status), "error": error}
     if starts:
         return {**after, "status": str(Status.RUNNING)}

@@ -22,7 +22,6 @@ from ..containers.context import Context
 from ..containers.git_import import FETCH_SECONDS, fetch
 from ..containers.snapshots import recover
 from ..database.intent import wanted_up
-from ..database.lasting_errors import is_unreleased
 from ..engine.docker_errors import is_engine_away
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import bring_up, ensure
@@ -124,9 +123,6 @@ def _revive_one(context: Context, fetched_by: float, id: str) -> Revived:
         row = context.store.find(id=id)
         # The previous holder of the lock may have stopped or removed it.
         if row is None or row.status is Status.CREATING or id not in wanted_up(context.store):
-            return Revived(id)
-        # A start would return it to the pool with the former participant's files.
-        if is_unreleased(row):
             return Revived(id)
         here = context.at(row)
         container = container_of(here, row)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..common.models import Site, Status, Workspace
 from ..containers.container import container_of, observed_status, why_away
 from ..containers.context import Context
+from ..database.lasting_errors import shown
 from ..engine.models import Container
 from ..git.names import MAIN
 
@@ -31,6 +32,7 @@ class Change:
 
 def view(site: Site, workspace: Workspace, status: Status, error: str | None = None) -> dict[str, object]:
     """The workspace by the names that playbooks use, with the status that was observed."""
+    status, error = shown(workspace, status, error)
     return {
         "id": workspace.id,
         "name": workspace.name,
