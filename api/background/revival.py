@@ -54,8 +54,9 @@ class Revival:
         self._locks = services.locks
         self._tries: dict[str, _Tries] = {}
         self._outages = services.watcher.outages
-        # The versions of containers and rows with nothing to do; while they stay, the loop costs nothing.
-        self._nothing_at: tuple[int, ...] = ()
+        # The versions of containers and rows, the stuck and the given up, with nothing to do; while they stay, the loop
+        # costs nothing.
+        self._nothing_at: tuple[object, ...] = ()
 
     async def run(self) -> None:
         await run_periodically(log, "starting what should run", _EVERY_SECONDS, self._look, self._services.watcher)
@@ -117,10 +118,11 @@ class Revival:
     def _down(self, stuck: Collection[str]) -> list[str]:
         """Ids of the workspaces to start now: wanted, down or among the ``stuck``, and not in use by another run."""
         watcher, store = self._services.watcher, self._services.store
-        version = (watcher.version, *store.version())
-        if version == self._nothing_at and not stuck:
+        given_up = {id for id, tries in self._tries.items() if tries.count >= _MOST_TRIES}
+        version = (watcher.version, store.version(), stuck, given_up)
+        if version == self._nothing_at:
             return []
-        wanted = wanted_up(store)
+        wanted = wanted_up(store) - given_up
         candidates = [row.id for row in store.all() if row.id in wanted and self._is_down(row, stuck)]
         if not candidates:
             self._nothing_at = version
@@ -143,4 +145,4 @@ class Revival:
 
     def _may_try(self, id: str, moment: float) -> bool:
         tries = self._tries.get(id)
-        return tries is None or (tries.count < _MOST_TRIES and moment >= tries.not_before)
+        return tries is None or moment >= tries.not_before

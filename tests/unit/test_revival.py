@@ -12,7 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import as_message
-from atelier.common.models import Status, StopReason
+from atelier.common.models import Status, StopReason, Workspace
 from atelier.containers import snapshots
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
@@ -120,6 +120,28 @@ def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
     stage.show("exited")
     stopped_on_purpose(stage.store, stage.id)
     assert stage.look(3) == []
+
+
+def test_rows_are_not_read_again_while_nothing_changes(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read_all = stage.store.all
+
+    def counted() -> list[Workspace]:
+        reads.append("")
+        return read_all()
+
+    monkeypatch.setattr(stage.store, "all", counted)
+    stage.show("exited")
+    assert len(stage.look(20)) == 5, "it does not come up"
+    reads.clear()
+    assert stage.look(20) == [] and reads == []
+    # A killed run left it paused.
+    stage.show("paused")
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / f"{stage.id}.json").write_text("{}")
+    assert stage.look(20) == [] and len(reads) == 1
 
 
 def test_what_a_job_or_somebody_works_on_is_left_until_that_is_over(stage: Stage, tmp_path: Path) -> None:
