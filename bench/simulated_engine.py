@@ -17,6 +17,7 @@ from typing import Any
 
 from atelier.common.models import CONTROLLER, GIB
 from atelier.containers import engines
+from atelier.engine.container_limits import CPU_SHARES
 from atelier.engine.models import Container, ContainerStats, Event, Size, SwarmNode
 
 from .host import INSTANCE
@@ -99,7 +100,7 @@ class StubEngine:
             memory=2 * GIB,
             cpus=2.0,
             restarts=0,
-            cpu_shares=128,
+            cpu_shares=CPU_SHARES,
             volumes=(f"{INSTANCE}-{id}",),
             started_at="2026-01-01T00:00:00.000000000Z",
         )

@@ -47,11 +47,13 @@ class Usage:
 
 class Sampler:
     """Measures seats and machines. ``usage`` is by workspace id. Each machine's seats have a thread and each node has
-    another, so that a machine or a seat that does not answer delays no other figures."""
+    another, so that a machine or a seat that does not answer delays no other figures. The machines' seats are sampled
+    one machine after the other: all at once would keep requests waiting for seconds."""
 
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self.cores = psutil.cpu_count() or 1
-        self._seats = {node: _Seats(site, watcher, node) for node in site.node_names}
+        names = site.node_names
+        self._seats = {node: _Seats(site, watcher, node, place / len(names)) for place, node in enumerate(names)}
         self._nodes = {node.name: _Node(site, watcher, node.name) for node in site.nodes}
 
     @property
@@ -130,10 +132,12 @@ class _Thread(threading.Thread):
 
 
 class _Seats(_Thread):
-    """Samples the seats of one machine, and on the controller the share of the machine's cores in use."""
+    """Samples the seats of one machine, and on the controller the share of the machine's cores in use. ``place`` is the
+    machine's turn in each round, as a share of the round."""
 
-    def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
+    def __init__(self, site: Site, watcher: Watcher, node: str, place: float) -> None:
         super().__init__(site, watcher, node)
+        self._place = place
         self._cpu_before: dict[str, tuple[float, float]] = {}
         self.usage: dict[str, Usage] = {}
         self.host_share = 0.0
@@ -143,7 +147,8 @@ class _Seats(_Thread):
         super().run()
 
     def wait(self) -> bool:
-        ended = self.stopped.wait(max(_EVERY_SECONDS, len(self._watcher.seen) / _MOST_A_SECOND))
+        whole = max(_EVERY_SECONDS, len(self._watcher.seen) / _MOST_A_SECOND)
+        ended = self.stopped.wait(whole - (time.monotonic() - self._place * whole) % whole)
         if self._node == CONTROLLER:
             self.host_share = psutil.cpu_percent() / 100  # since the call before
         return not ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +81,21 @@ def look(sampler: Sampler, engine: Any, monkeypatch: pytest.MonkeyPatch, *, answ
     monkeypatch.setattr(stats, "open_engine", lambda *_, **__: engine)
     thread.run()
     return list(once.waits)
+
+
+def test_machines_have_their_seats_sampled_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty at once kept requests waiting for seconds."""
+    nodes = tuple(Node(f"node{number}", "unix:///nowhere") for number in range(49))
+    sampler = Sampler(replace(site(tmp_path), nodes=nodes), SimpleNamespace(seen=range(5000)))  # type: ignore[arg-type]
+    for now in (1000.0, 1017.3):
+        monkeypatch.setattr(stats, "time", SimpleNamespace(monotonic=lambda now=now: now))
+        waited: list[float] = []
+        for thread in sampler._seats.values():
+            monkeypatch.setattr(thread, "stopped", SimpleNamespace(wait=waited.append))
+            thread.wait()
+        waited.sort()
+        assert min(waited) > 0 and max(waited) <= 50
+        assert [after - before for before, after in pairwise(waited)] == pytest.approx([1.0] * 49)
 
 
 HEAD = "head\n"
