@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.models import Status
+from atelier.common.passwords import hash_password
 from atelier.workspaces.credentials_csv import CredentialsCsv
-from support import refused
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.service import ensure
+from support import container, context, open_store, order, refused, site
 
 SEAT = {"name": "Base 1", "url": "http://x.localhost/", "status": "running", "password": "one two three"}
 
@@ -104,3 +109,17 @@ def test_who_holds_the_sheet_knows_what_others_wrote(tmp_path: Path) -> None:
         first.note("Base 1", "one two three")
     with second.held(locks, 0):
         assert second.password("Base 1") == "one two three"
+
+
+def test_what_a_killed_run_did_not_write_is_written_by_the_next(tmp_path: Path) -> None:
+    path, password = tmp_path / "seats.csv", "a-password"
+    engine = SimpleNamespace(inspect=lambda name: container(name=name))
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Course", password_hash=hash_password(password))])
+        store.update(row.id, status=Status.RUNNING)
+        CredentialsCsv(path).note("Course", password)
+        here = context(site(tmp_path), store, engine)
+        wanted = WorkspaceSpec(state=WorkspaceState.PRESENT, name="Course", sheet=CredentialsCsv(path))
+        assert not ensure(here, wanted).changed
+        url = here.site.workspace_url(row.id)
+    assert path.read_text().splitlines()[1:] == [f"Course,{url},{password},running"]
