@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Status, Workspace
-from atelier.containers.engines import open_engine
+from atelier.containers.engines import answers
 from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
 from atelier.workspaces.side_by_side import DOWN
@@ -33,7 +33,6 @@ _EVERY_SECONDS = 0.5
 # Seconds after which Docker must still answer for a stop to count as intended: a dockerd that goes down in good order
 # stops its containers, too, but takes no more calls by then.
 _GRACE_SECONDS = 1.0
-_ANSWER_SECONDS = 5
 _MOST_TRIES = 5
 _FIRST_WAIT = 2.0
 
@@ -107,13 +106,7 @@ class Revival:
 
     def _docker_answers(self, id: str) -> bool:
         row = self._services.store.find(id=id)
-        node = row.node if row else CONTROLLER
-        try:
-            # Opening it asks for Docker's version.
-            open_engine(self._services.settings.site, node, patience=_ANSWER_SECONDS).close()
-        except AtelierError:
-            return False
-        return True
+        return answers(self._services.settings.site, row.node if row else CONTROLLER)
 
     def _down(self, stuck: Collection[str]) -> list[str]:
         """Ids of the workspaces to start now: wanted, down or among the ``stuck``, and not in use by another run."""

@@ -19,6 +19,7 @@ from .containers.container import container_of, discard_container, is_made_again
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext
 from .containers.distribution import collect_garbage, has_garbage, withdraw
+from .containers.engines import answers
 from .containers.node_lists import NodeLists, has_node_lists
 from .containers.snapshots import (
     forget_snapshot,
@@ -78,25 +79,32 @@ class _Node:
 @dataclass(frozen=True)
 class Drift:
     """One difference: its kind, what it concerns (an id or a name), a sentence on it, whose remedy says what the repair
-    does, and the repair."""
+    does, the repair, and the machine that this asks, if that is one."""
 
     kind: str
     subject: str
     message: Message
     repair: Callable[[], object]
+    node: str | None = None
 
 
 def repair_all(context: Context, drift: Sequence[Drift]) -> None:
     """Makes the repairs. One that fails, as when another run has begun to work on its workspace, ends no other; the
-    first error is raised afterwards. Raises SERVICE_UNAVAILABLE at once."""
+    first error is raised afterwards. Those of a machine that stops answering are left to the next run: each could wait
+    for minutes. Raises SERVICE_UNAVAILABLE at once."""
     errors: list[AtelierError] = []
+    silent: set[str | None] = set()
     for difference in drift:
+        if difference.node in silent:
+            continue
         try:
             difference.repair()
         except AtelierError as error:
             if is_engine_away(error):
                 raise
             errors.append(error)
+            if difference.node and not answers(context.site, difference.node):
+                silent.add(difference.node)
     # Adopted and removed rows change what the routes should be.
     context.sync_routes()
     if errors:
@@ -139,9 +147,13 @@ def find_drift(
     ]
 
 
-def _drift(kind: str, subject: str, repair: Callable[[], object], /, *, told: str = "", **params: object) -> Drift:
-    """``told`` is the code of the sentence if that is not the kind's; ``params`` are the sentence's."""
-    return Drift(kind, subject, Message(f"drift.{told or kind}", **params), repair)
+def _drift(
+    context: Context, kind: str, subject: str, repair: Callable[[], object], /, *, told: str = "", **params: object
+) -> Drift:
+    """``context`` is the repair's; ``told`` is the code of the sentence if that is not the kind's; ``params`` are the
+    sentence's."""
+    node = context.node if isinstance(context, NodeContext) else None
+    return Drift(kind, subject, Message(f"drift.{told or kind}", **params), repair, node)
 
 
 def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
@@ -155,7 +167,7 @@ def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
             if context.engine.inspect(name) is not None and context.engine.inspect(wanted) is None:
                 context.engine.rename(name, wanted)
 
-    return _drift("wrong_name", name, mend, container=name, wanted=wanted)
+    return _drift(context, "wrong_name", name, mend, container=name, wanted=wanted)
 
 
 def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
@@ -169,9 +181,9 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
     for id in interrupted(context.site):
         row, mend = rows.get(id), partial(repair, id)
         if row is None:
-            yield _drift("interrupted_snapshot", id, mend, told="leftover_secrets", id=id)
+            yield _drift(context, "interrupted_snapshot", id, mend, told="leftover_secrets", id=id)
         elif not busy(row):
-            yield _drift("interrupted_snapshot", row.name, mend, name=row.name)
+            yield _drift(context, "interrupted_snapshot", row.name, mend, name=row.name)
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
@@ -185,7 +197,7 @@ def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], bus
     for id, moved in interrupted_resets(context).items():
         row = rows.get(id)
         if row and row.node == context.node and row.status is not Status.CREATING and not busy(row):
-            yield _drift("interrupted_reset", row.name, partial(repair, id), name=row.name, container=moved)
+            yield _drift(context, "interrupted_reset", row.name, partial(repair, id), name=row.name, container=moved)
 
 
 def _past(
@@ -203,7 +215,7 @@ def _past(
 
     for name, (id, over) in stale_containers(context, keep_hours).items():
         if (over or id not in living) and not (id in rows and busy(rows[id])):
-            yield _drift("leftover_container", name, partial(remove, name, id, over), container=name)
+            yield _drift(context, "leftover_container", name, partial(remove, name, id, over), container=name)
     for checkpoint in all_checkpoints(context):
         if checkpoint.workspace_id not in living:
             drop = partial(drop_checkpoint, context, checkpoint)
@@ -217,7 +229,7 @@ def _past_checkpoint(kind: str, context: Context, checkpoint: Checkpoint, remove
         if context.store.find(id=checkpoint.workspace_id) is None:
             remove()
 
-    return _drift(kind, checkpoint.tag, repair, told="leftover_checkpoint", tag=checkpoint.tag)
+    return _drift(context, kind, checkpoint.tag, repair, told="leftover_checkpoint", tag=checkpoint.tag)
 
 
 def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Busy) -> Iterator[Drift]:
@@ -233,7 +245,7 @@ def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Bu
         row = rows.get(id)
         if row and row.node != here.node and (row.node, id) in present and not busy(row):
             told = {"told": "moved", "name": row.name, "node": row.node, "former": here.node}
-            yield _drift("leftover_container", container.name, partial(remove, here, row), **told)
+            yield _drift(here, "leftover_container", container.name, partial(remove, here, row), **told)
 
 
 def _image_registry(
@@ -247,7 +259,9 @@ def _image_registry(
         checkpoints = stored_checkpoints(context.site)
         for tag in leftovers_stored(context):
             remove = partial(withdraw, context, [tag])
-            found.append(_drift("leftover_stored_image", tag, remove, told="leftover_stored_snapshot", tag=tag))
+            found.append(
+                _drift(context, "leftover_stored_image", tag, remove, told="leftover_stored_snapshot", tag=tag)
+            )
         # A row that was lost is made again from a container, which may be on a machine that does not answer.
         for checkpoint in checkpoints if len(nodes) == len(context.site.node_names) else ():
             if checkpoint.workspace_id not in living:
@@ -257,7 +271,9 @@ def _image_registry(
             found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
     if has_garbage(context.site) or any(drift.kind == "leftover_stored_image" for drift in found):
         # While an image is being pushed, the repair leaves it to the next run.
-        found.append(_drift("registry_garbage", context.site.image_registry, partial(collect_garbage, context)))
+        found.append(
+            _drift(context, "registry_garbage", context.site.image_registry, partial(collect_garbage, context))
+        )
     return found
 
 
@@ -272,11 +288,11 @@ def _misplaced_checkpoints(
             continue
         of_this = [each for each in {*stored, *local} if each.workspace_id == row.id]
         if checkpoint not in stored and checkpoint in kept(of_this):
-            yield _drift("unstored_checkpoint", tag, partial(push_checkpoint, here, tag), name=row.name, tag=tag)
+            yield _drift(here, "unstored_checkpoint", tag, partial(push_checkpoint, here, tag), name=row.name, tag=tag)
         elif row.node != here.node:
             leave = partial(leave_checkpoint, here, checkpoint)
             told = {"told": "checkpoint_elsewhere", "name": row.name, "tag": tag, "node": row.node}
-            yield _drift("leftover_checkpoint", tag, leave, **told)
+            yield _drift(here, "leftover_checkpoint", tag, leave, **told)
 
 
 def _rehearsals(context: Context) -> Iterator[Drift]:
@@ -287,7 +303,7 @@ def _rehearsals(context: Context) -> Iterator[Drift]:
             rehearsal.remove_leftovers(context)
 
     if context.locks.rehearsal_free() and (seats := rehearsal.leftover_seats(context)):
-        yield _drift("leftover_rehearsal", seats[0].name, clear, count=len(seats))
+        yield _drift(context, "leftover_rehearsal", seats[0].name, clear, count=len(seats))
 
 
 def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
@@ -304,7 +320,7 @@ def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
                     context.store.update(id, unreleased=Message("returned", node=context.node))
 
     name = container.labels.get("atelier.name", "-")
-    return _drift("orphan_container", container.name, rebuild_row, container=container.name, name=name)
+    return _drift(context, "orphan_container", container.name, rebuild_row, container=container.name, name=name)
 
 
 def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection[str], busy: _Busy) -> Iterator[Drift]:
@@ -325,8 +341,8 @@ def _wrong_status(context: NodeContext, row: Workspace, container: Container | N
 
     status, _ = observed_status(row, container)
     if container is None:
-        return _drift("missing_container", row.name, set_status, name=row.name, status=status)
-    return _drift("wrong_status", row.name, set_status, name=row.name, status=status, recorded=row.status)
+        return _drift(context, "missing_container", row.name, set_status, name=row.name, status=status)
+    return _drift(context, "wrong_status", row.name, set_status, name=row.name, status=status, recorded=row.status)
 
 
 def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Drift:
@@ -348,7 +364,7 @@ def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Dri
                 context.store.delete(present.id)
 
     told = "abandoned_workspace" if abandoned or is_made_again(row) else ""
-    return _drift("unfinished_workspace", row.name, remove, told=told, name=row.name)
+    return _drift(context, "unfinished_workspace", row.name, remove, told=told, name=row.name)
 
 
 def _abandoned_batches(context: Context) -> Iterator[Drift]:
@@ -361,12 +377,14 @@ def _abandoned_batches(context: Context) -> Iterator[Drift]:
 
     for batch in context.store.open_batches():
         if context.locks.batch_free(batch.id):
-            yield _drift("abandoned_batch", batch.id, partial(close, batch.id), count=batch.count)
+            yield _drift(context, "abandoned_batch", batch.id, partial(close, batch.id), count=batch.count)
 
 
 def _leftover_snapshots(context: NodeContext) -> list[Drift]:
     return [
-        _drift("leftover_snapshot", ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image]))
+        _drift(
+            context, "leftover_snapshot", ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image])
+        )
         for image in leftover_snapshots(context)
     ]
 
@@ -375,7 +393,9 @@ def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> Iterator[Drift]
     used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
     for volume in node.volumes:
         if volume not in used:
-            yield _drift("leftover_volume", volume, partial(node.here.engine.remove_volume, volume), volume=volume)
+            yield _drift(
+                node.here, "leftover_volume", volume, partial(node.here.engine.remove_volume, volume), volume=volume
+            )
 
 
 def _leftover_git_access(context: Context) -> Iterator[Drift]:
@@ -386,14 +406,14 @@ def _leftover_git_access(context: Context) -> Iterator[Drift]:
         context.store.revoked(id)
 
     for id, repository in context.store.unrevoked().items() if context.site.git else ():
-        yield _drift("leftover_git_access", id, partial(end, id), id=id, repository=repository)
+        yield _drift(context, "leftover_git_access", id, partial(end, id), id=id, repository=repository)
 
 
 def _wrong_routes(context: Context) -> list[Drift]:
     for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
             if present is not None and (wrong := wrong_routes(present, wanted())):
-                return [_drift("wrong_routes", ", ".join(wrong)[:200], context.sync_routes, count=len(wrong))]
+                return [_drift(context, "wrong_routes", ", ".join(wrong)[:200], context.sync_routes, count=len(wrong))]
     return []
 
 
@@ -405,7 +425,9 @@ def _missing_lists(context: NodeContext) -> Iterator[Drift]:
     with suppress(AtelierError):  # its Squid does not run: the repair says why
         if not lists.are_missing(context.node, context.engine):
             return
-    yield _drift("node_lists", context.node, partial(lists.bring, context.node, context.engine), node=context.node)
+    yield _drift(
+        context, "node_lists", context.node, partial(lists.bring, context.node, context.engine), node=context.node
+    )
 
 
 def _leftover_recordings(context: NodeContext, living: Collection[str]) -> Iterator[Drift]:
@@ -419,7 +441,7 @@ def _leftover_recordings(context: NodeContext, living: Collection[str]) -> Itera
 
     for id in recorded_on_node(context.site, context.engine):
         if id not in living:
-            yield _drift("leftover_recordings", id, partial(remove, id), id=id, node=context.node)
+            yield _drift(context, "leftover_recordings", id, partial(remove, id), id=id, node=context.node)
 
 
 @contextmanager

@@ -28,7 +28,15 @@ from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.docker_errors import Place
 from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
-from atelier.reconcile import Drift, _image_registry, _misplaced_checkpoints, _past, repair_all
+from atelier.reconcile import (
+    Drift,
+    _image_registry,
+    _misplaced_checkpoints,
+    _Node,
+    _past,
+    _row_drift,
+    repair_all,
+)
 from atelier.workshop.collect import collect, remove_collected
 from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workspaces import checkpoints, lost_machine
@@ -439,6 +447,31 @@ def test_a_repair_that_fails_ends_no_other(installed: Installation, node: str, r
     with pytest.raises(AtelierError):
         repair_all(installed.context, [first, second])
     assert made == repaired
+
+
+def test_repairs_of_a_machine_that_stops_answering_are_left_to_the_next_run(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for two minutes there. A container of which Docker says nothing ends no other repair."""
+    asked: list[str] = []
+    silent = {"alpha"}
+    monkeypatch.setattr(reconcile, "answers", lambda _, node: node not in silent)
+
+    def wait(_: Engine, name: str) -> None:
+        asked.append(name)
+        raise AtelierError(Code.ENGINE_ERROR, Message("docker.too_long", attempt=Message("do.connect")))
+
+    monkeypatch.setattr(Engine, "inspect", wait)
+    rows = [installed.seat(name) for name in ("one", "two")]
+    seen = _Node(installed.context.on("alpha"), {}, {}, ())
+    drift = list(_row_drift(seen, rows, (), lambda _: False))
+    for answering in (False, True):
+        asked.clear()
+        with pytest.raises(AtelierError):
+            repair_all(installed.context, drift)
+        names = [installed.site.container_name(row.id) for row in rows]
+        assert asked == (names if answering else names[:1])
+        silent.clear()
 
 
 def test_a_checkpoint_that_a_reset_needs_stays_on_its_machine(installed: Installation) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
+from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine, checked_labels
@@ -16,6 +17,8 @@ from ..engine.docker_errors import Place
 from ..engine.models import SwarmNode
 from .seat_http import DIRECT, SeatRoute
 
+# Seconds after which a machine that says nothing does not answer.
+_ANSWER_SECONDS = 5
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.
 _NODE_LABEL = "atelier.node"
 _STATE_SECONDS = 2.0
@@ -131,6 +134,16 @@ def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS
     secured = found.engine_url.startswith("https:")
     certificate = ClientCertificate.of(site.pki, "engine-client") if secured else None
     return Engine(found.engine_url, patience=patience, node=node, certificate=certificate)
+
+
+def answers(site: Site, node: str) -> bool:
+    """Whether the machine's engine answers at this moment."""
+    try:
+        # Opening it asks for Docker's version.
+        open_engine(site, node, patience=_ANSWER_SECONDS).close()
+    except AtelierError:
+        return False
+    return True
 
 
 def _known(site: Site, name: str) -> Node:
