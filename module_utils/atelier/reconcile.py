@@ -31,6 +31,7 @@ from .containers.snapshots import (
 )
 from .database.claims import claim_times
 from .database.job_store import Jobs
+from .database.lasting_errors import is_removed
 from .engine.docker_errors import is_engine_away
 from .engine.models import Container
 from .gateway.haproxy import wrong_routes
@@ -329,7 +330,7 @@ def _row_drift(node: _Node, rows: Sequence[Workspace], abandoned_ids: Collection
         if row.status is Status.CREATING:
             if abandoned or not busy(row):
                 yield _unfinished(node.here, row, abandoned=abandoned)
-        elif not busy(row) and observed_status(row, container) != (row.status, row.error):
+        elif not busy(row) and _seen(row, container) != (row.status, row.error):
             yield _wrong_status(node.here, row, container)
 
 
@@ -337,12 +338,17 @@ def _wrong_status(context: NodeContext, row: Workspace, container: Container | N
     def set_status() -> None:
         with _locked(context, row.id) as present:
             if present is not None:
-                context.store.observe(present, *observed_status(present, container_of(context, row)))
+                context.store.observe(present, *_seen(present, container_of(context, row)))
 
-    status, _ = observed_status(row, container)
+    status, _ = _seen(row, container)
     if container is None:
         return _drift(context, "missing_container", row.name, set_status, name=row.name, status=status)
     return _drift(context, "wrong_status", row.name, set_status, name=row.name, status=status, recorded=row.status)
+
+
+def _seen(row: Workspace, container: Container | None) -> tuple[Status, str | None]:
+    """Like ``observed_status``, for a workspace whose machine answers: if it was removed, it has joined again."""
+    return observed_status(row._replace(status=Status.STOPPED) if is_removed(row) else row, container)
 
 
 def _unfinished(context: NodeContext, row: Workspace, *, abandoned: bool) -> Drift:

@@ -912,6 +912,26 @@ def test_a_seat_that_was_not_released_is_moved_without_becoming_free(movable: In
     assert (now.node, now.unreleased) == ("beta", "Git is away.")
 
 
+@pytest.mark.parametrize(("seen", "status"), [("running", "running"), ("exited", "stopped"), (None, "error")])
+def test_reconcile_ends_the_error_of_a_removed_machine_that_joined_again(
+    installed: Installation, seen: str | None, status: str
+) -> None:
+    row = installed.seat("one", stopped=True)
+    installed.machines.lost.add("alpha")
+    remove_machine(installed.context, "alpha", force=True)
+    installed.machines.lost.clear()
+    alpha = installed.context.on("alpha")
+    if seen:
+        in_container(installed, row)
+        alpha.engine.status = seen  # type: ignore[attr-defined]
+    here = reconcile._Node(alpha, {row.id: container(seen)} if seen else {}, {}, ())
+    (drift,) = reconcile._row_drift(here, installed.store.all(), (), lambda _: False)
+    drift.repair()
+    now = installed.store.get(id=row.id)
+    assert (now.status, id_of(now.error)) == (status, None if seen else "container_gone")
+    assert list(reconcile._row_drift(here, installed.store.all(), (), lambda _: False)) == []
+
+
 def test_a_stopped_seat_of_a_removed_machine_that_joined_again_is_moved_without_that_error(
     movable: Installation,
 ) -> None:
