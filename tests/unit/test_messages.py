@@ -25,6 +25,7 @@ from support import NETWORKS, ROOMY, order
 from api.runner.adapter import error_from
 
 ROOT = Path(__file__).parents[2]
+OTHER = "Another version of Atelier noted: "
 WHY = Message("on_main", name="Base 1", said=Message("git.not_installed"))
 
 
@@ -74,11 +75,11 @@ def test_a_code_that_is_not_known_leaves_the_text(code: object) -> None:
 @pytest.mark.parametrize(
     ("row", "shown"),
     [
-        ({"id": "of_a_newer_version", "params": {}}, "of a newer version"),
-        ({"id": "not_pushed", "params": {}}, "not pushed"),
+        ({"id": "of_a_newer_version", "params": {}}, f"{OTHER}of a newer version"),
+        ({"id": "not_pushed", "params": {}}, f"{OTHER}not pushed"),
         (
             {"id": "git.newer", "params": {"name": "Base 1", "said": {"id": "git.old", "params": {"port": 80}}}},
-            "git newer (name: Base 1; said: git old (port: 80))",
+            f"{OTHER}git newer (name: Base 1; said: {OTHER}git old (port: 80))",
         ),
         ({"id": "not_pushed"}, '{"id": "not_pushed"}'),
         ({"id": "x", "params": []}, '{"id": "x", "params": []}'),
@@ -93,7 +94,16 @@ def test_a_known_code_stays_around_one_that_is_not_known() -> None:
     why = {"id": "gateway.routes_unusable", "params": {"file": "/routes", "why": "No space left on device"}}
     error = restored(json.dumps({"id": "release_failed", "params": {"why": why}}))
     assert id_of(error) == "release_failed"
-    assert error == "Its release failed: gateway routes unusable (file: /routes; why: No space left on device)"
+    told = "gateway routes unusable (file: /routes; why: No space left on device)"
+    assert error == f"Its release failed: {OTHER}{told}"
+
+
+def test_a_remedy_that_is_not_known_is_left_out() -> None:
+    held = {"id": "held.template", "params": {"template": "node", "seconds": 30.0}}
+    then = {"id": "held.template.remedy", "params": held["params"]}
+    error = restored(json.dumps({"id": "sentences", "params": {"first": held, "then": then}}))
+    assert id_of(error) == "sentences"
+    assert error is not None and error.strip() == Message("held.template", template="node", seconds=30.0)
 
 
 @pytest.mark.parametrize("text", [None, "", "The IDE did not answer.", '{"id": 1}', '{"id":', "{}"])

@@ -100,7 +100,8 @@ def stored(text: str) -> str:
 
 
 def restored(text: str | None) -> str | None:
-    """Reverses ``stored``. A code that this version does not know is shown with its parameters, also within another."""
+    """Reverses ``stored``. Of a code that this version does not know the words and parameters are quoted, also within
+    another; a remedy of such a code is left out."""
     if text is None or not text.startswith('{"id":'):
         return text
     with suppress(*_UNREADABLE):
@@ -113,9 +114,11 @@ def _as_far_as_known(data: Mapping[str, Any]) -> str:
     values = {name: _as_far_as_known(value) if isinstance(value, Mapping) else value for name, value in params}
     with suppress(*_UNREADABLE):
         return Message(data["id"], **values)
+    if data["id"].endswith(".remedy"):
+        return ""
     words = data["id"].replace("_", " ").replace(".", " ")
     told = "; ".join(f"{name}: {value}" for name, value in values.items())
-    return plain(f"{words} ({told})" if told else words)
+    return Message("other_version_said", said=f"{words} ({told})" if told else words)
 
 
 def _value(value: object) -> object:

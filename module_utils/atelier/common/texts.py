@@ -45,6 +45,7 @@ TEXTS = {
     "superseded_by_password": "The job was interrupted and is not repeated: another password has been set since.",
     "task_failed": "The task failed without a message.",
     "task_said": "The task failed: {said}",
+    "other_version_said": "Another version of Atelier noted: {said}",
     # A seat's git.
     "at_rest": "Its container is not running, so nothing was committed; the archive has all files.",
     "behind": "Its branch on the git server has commits that {commit} does not contain; nothing was pushed.",
