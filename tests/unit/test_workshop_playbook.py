@@ -39,6 +39,19 @@ def test_a_workshop_without_seats_is_its_base(seats: Any, registered: dict[str, 
 
 
 @pytest.mark.parametrize(
+    ("seats", "passes"),
+    [(0, True), (12, True), ("12", True), (-1, False), ("-1", False), ("", False), ("twelve", False)],
+)
+def test_a_number_of_seats_that_is_none_is_refused(seats: Any, passes: bool) -> None:
+    """A wrong one would be zero seats, and the run would succeed without any."""
+    (play,) = yaml.safe_load((ROOT / "playbooks" / "workshop.yml").read_text())
+    first = play["tasks"][0]["ansible.builtin.assert"]
+    jinja = NativeEnvironment(undefined=StrictUndefined)
+    assert jinja.from_string("{{ " + first["that"] + " }}").render(workshop_seats=seats) is passes
+    assert f"workshop_seats is {seats}." in jinja.from_string(first["fail_msg"]).render(workshop_seats=seats)
+
+
+@pytest.mark.parametrize(
     ("order", "failed", "fails"),
     [
         ({"clone_count": 2}, [], False),
