@@ -22,6 +22,8 @@ ENGLISH = "en"
 # Levels of a code: it and its parameters are one each. The deepest codes of the core hold three others.
 _DEEPEST_CODE = 8
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_PERCENT = re.compile(r"(?<=\d)%")
+_BYTES = re.compile(r"(?<=\d )([KMGT]?)B\b")
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9]{1,3})?))?")
 
 
@@ -43,7 +45,8 @@ class Words:
         return self(f"{key}.{self.locale.plural_form(number)}", count=format_decimal(number, locale=self.locale))
 
     def figure(self, text: str) -> str:
-        """The text with its numbers as this language writes them: "58.0 MB" is "58,0 MB" to some."""
+        """The text with its numbers and units as this language writes them: "58.0 MB" is "58,0 Mo" to some."""
+        text = _BYTES.sub(rf"\1{self('unit.byte')}", _PERCENT.sub(" %", text))
         return _POINT.sub(get_decimal_symbol(self.locale), text)
 
     def translate(self, sentence: str) -> str:

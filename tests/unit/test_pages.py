@@ -399,6 +399,8 @@ def test_only_what_runs_has_figures() -> None:
     container = {"status": "running", "uptime": "1h 2m", "resources": {"cpu": "0.8%", "memory": "58.0MB"}}
     html = facts(project(container=container), words("de"), extended="2026-01-01")
     assert "<dt>Arbeitsspeicher</dt><dd>58,0 MB von 2 GB</dd>" in html
+    assert "<dt>Prozessor</dt><dd>0,8 % von 2 Kernen</dd>" in html
+    assert "<dd>58,0 Mo sur 2 Go</dd>" in facts(project(container=container), words("fr"))
     assert '<dt>Verlängert bis</dt><dd><time datetime="2026-01-01" data-clock=short>' in html
     html = facts(project(container={**container, "status": "exited"}), words("de"))
     assert not any(f"<dt>{name}" in html for name in ("Arbeitsspeicher", "Prozessor", "Läuft seit", "Verlängert bis"))
