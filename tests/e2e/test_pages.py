@@ -73,7 +73,11 @@ def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
     dialog.get_by_role("button", name="Create").click()
     expect(dialog.get_by_text("is not a workspace name")).to_be_visible()
     expect(dialog.get_by_label("Name", exact=True)).to_be_focused()
+    dialog.get_by_label("Template").select_option("git-clone")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_text("A repository's address with https://")).to_be_visible()
     _check(page, "a form with a fault")
+    dialog.get_by_label("Template").select_option("empty")
     dialog.get_by_label("Name", exact=True).fill(BASE)
     dialog.get_by_label("Group").fill(DAY)
     dialog.get_by_label("Notes").fill("Prepared by Ana.")
@@ -245,6 +249,16 @@ def test_twenty_participants_register_at_once(browser: Browser, installation: In
         expect(late.get_by_text("Sie sind schon registriert; das ist Ihr Platz.")).to_be_visible()
         _check(late, "a seat on a phone")
         _picture(late, "seat-found-again")
+        late.set_viewport_size({"width": 320, "height": 640})
+        card, link = late.locator("#seat"), late.get_by_role("link", name="Meinen Workspace öffnen")
+        left, right = (
+            link.evaluate(
+                f"(it, card) => it.getBoundingClientRect().{side} - card.getBoundingClientRect().{side}",
+                card.element_handle(),
+            )
+            for side in ("left", "right")
+        )
+        assert left == -right, "the button is as far from both edges of its card"
 
 
 # --- The workshop's admin -------------------------------------------------------------------------------------------

@@ -223,13 +223,13 @@ function fieldIn(code) {
   return field ?? (first?.params && fieldIn(first))
 }
 
-// English readers get the API's sentence, which contains the value, unless the field has its own text. The API's field
-// name is for programs: people know the field by its label.
+// English readers get the API's sentence, which contains the value, unless the field has its own text or is empty. The
+// API's field name is for programs: people know the field by its label.
 function faultOf(field, name, text, answer) {
-  const own = field.dataset?.fault
+  const own = field.dataset?.fault ?? (field.value === '' ? name : '')
   // A field's own text describes its format; other errors have their own texts.
   const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
-  if (rule && own) return words.fault[own]
+  if (rule && words.fault[own]) return words.fault[own]
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()
   const said = fieldIn(answer.codes?.details?.[name])
   if (language === 'en' && !plain.includes(answer.code)) return label && said ? text.replace(said, () => label) : text

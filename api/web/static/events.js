@@ -63,7 +63,7 @@ function followJob(list) {
     const moment = document.createElement('time')
     moment.dateTime = data.at
     moment.textContent = clock(new Date(data.at))
-    const done = data.total > 1 ? ` (${data.done}/${data.total})` : ''
+    const done = data.total > 1 || data.done ? ` (${data.done}/${data.total})` : ''
     const step = data.codes?.text
     const text = step ? filled(words.step[step.id.replace('step.', '')], step.params) : words.state[data.state] ?? data.text
     line.append(moment, ' ', text ?? '', done)
