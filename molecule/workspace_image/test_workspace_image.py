@@ -186,6 +186,12 @@ def test_only_the_right_password_opens(seat: Seat) -> None:
     assert seat.accepts(FIRST)
 
 
+def test_its_sign_in_page_says_which_password(seat: Seat) -> None:
+    status, page = seat.request("GET", "/login")
+    assert status == 200
+    assert "Enter the password of this workspace." in page and "config file" not in page
+
+
 def test_its_user_reads_the_config_but_cannot_change_it(seat: Seat) -> None:
     assert "hashed-password" in seat.run("cat", "/etc/code-server/config.yaml")
     attempts = [
