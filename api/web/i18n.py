@@ -21,9 +21,12 @@ FOLDER = Path(__file__).parent / "locales"
 ENGLISH = "en"
 # Levels of a code: it and its parameters are one each. The deepest codes of the core hold three others.
 _DEEPEST_CODE = 8
-_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+# Not those of addresses and versions.
+_POINT = re.compile(r"(?<![\w.])(\d+)\.(?=\d+(?![\d.]))")
 _PERCENT = re.compile(r"(?<=\d)%")
-_BYTES = re.compile(r"(?<=\d )([KMGT]?)B\b")
+_BYTES = re.compile(r"(?<=\d )([KMGT]?i?)B\b")
+# The parameters of the core's messages that are figures as text.
+_FIGURES = ("figure", "free", "limit", "seconds", "size", "used")
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9]{1,3})?))?")
 
 
@@ -47,7 +50,7 @@ class Words:
     def figure(self, text: str) -> str:
         """The text with its numbers and units as this language writes them: "58.0 MB" is "58,0 Mo" to some."""
         text = _BYTES.sub(rf"\1{self('unit.byte')}", _PERCENT.sub(" %", text))
-        return _POINT.sub(get_decimal_symbol(self.locale), text)
+        return _POINT.sub(rf"\1{get_decimal_symbol(self.locale)}", text)
 
     def translate(self, sentence: str) -> str:
         """Translates a core message by its code; a sentence without code is returned unchanged."""
@@ -56,6 +59,7 @@ class Words:
         values = {
             name: self.translate(value) if isinstance(value, str) else value for name, value in sentence.params.items()
         }
+        values |= {name: self.figure(values[name]) for name in _FIGURES if isinstance(values.get(name), str)}
         if "what" in values:  # one of the limits, which have words
             values["what"] = self.texts.get(f"limit.{values['what']}", values["what"])
         return self(f"told.{sentence.id}", **values)

@@ -234,6 +234,11 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     assert told in html and "As an older version put it." in html
     assert german.translate(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
+    assert words("fr").figure("58.0 MB / 2 GiB") == "58,0 Mo / 2 Gio"
+    fits = Message("no_room", fits=1, count=2, size="2.0", free="192.0.2.4 1.5 GiB")
+    assert "mit je 2,0 GiB" in german.translate(fits) and "192.0.2.4 1,5 GiB" in german.translate(fits)
+    low = Message("attention.disk_low", node="192.0.2.4", figure="9.8 GB")
+    assert "auf 192.0.2.4 sind nur noch 9,8 GB frei" in german.translate(low)
     assert (
         words("fr").translate(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
     )

@@ -60,7 +60,8 @@ def at_release(configured: Workshop, keep_hours: float, translator: Words) -> li
     """Sentences on what a release will do to the seat's password and files."""
     password = "generate" if configured.generate_passwords else "keep"
     files = "reset" if configured.reset_on_release else "keep"
-    return [translator(f"release.password.{password}"), translator(f"release.files.{files}", hours=f"{keep_hours:g}")]
+    hours = translator.figure(f"{keep_hours:g}")
+    return [translator(f"release.password.{password}"), translator(f"release.files.{files}", hours=hours)]
 
 
 def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:
