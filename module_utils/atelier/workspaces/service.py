@@ -112,9 +112,8 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             if desired.state is WorkspaceState.ABSENT:
                 context.sync_routes()  # a removal that was killed may have left its route
             if desired.sheet and before:
-                desired.sheet.write(
-                    [before]
-                )  # a change that was killed may have left its row without address and state
+                # A change that was killed may have left its row without address and state.
+                desired.sheet.write([before])
             return EnsureResult(False, before, before, _git_warnings(context, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
