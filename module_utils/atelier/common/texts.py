@@ -65,7 +65,8 @@ TEXTS = {
     "no_repository": "No repository was created for {name!r}: {said}",
     "not_all_files": "Git could not add all files: {said}",
     "not_cloned": "The repository {url} could not be cloned: {said}",
-    "not_cloned.remedy": "Correct the address or the credentials (git_username, git_token) and create it again.",
+    "not_cloned.remedy": "Correct the address or the credentials (git_username, git_token) and create the"
+    " workspace again.",
     "not_committable": "Git could not commit: {said}",
     "not_committed": "Nothing was committed: {said}",
     "not_pushed": "It could not be pushed: {said}",
@@ -281,8 +282,8 @@ TEXTS = {
     "newer_installation.remedy": "Use a checkout of {installed} or newer. To go back, see docs/upgrade.md.",
     "nodes_unnamed": "These machines have workspaces, and the inventory does not name them: {nodes}. Nothing was"
     " changed.",
-    "nodes_unnamed.remedy": "Name the inventory that has them (-i). Before a machine is deleted from it, node_remove"
-    " takes it out.",
+    "nodes_unnamed.remedy": "Name the inventory that has them (-i). Run node_remove before you delete a machine from"
+    " it.",
     "names_key_unreadable": "The key for container names cannot be read from {file}: {why}.",
     "names_key_unreadable.remedy": "Restore the file. If it is lost, delete it: the next run creates a new key and"
     " renames the containers.",
@@ -353,7 +354,8 @@ TEXTS = {
     "backup.seats_failed.remedy": "Everything else is in the backup. Correct the cause, then run this again.",
     "backup.not_saved": "Its files are not in the backup that was restored: {why}",
     "backup.not_restored": "It could not be restored: {why}",
-    "backup.not_restored.remedy": "Correct that and restore the backup again with --replace, or reset or delete it.",
+    "backup.not_restored.remedy": "Correct that and restore the backup again with --replace, or reset or"
+    " delete the workspace.",
     "backup.job_not_resumed": "The job was under way when the backup was made, and was not resumed.",
     "backup.has_workspaces": "This installation has {count} workspaces and archives, which a restore deletes.",
     "backup.has_workspaces.remedy": "Restore on another machine, or delete them with --replace (-e"
