@@ -44,6 +44,22 @@ def test_they_are_refused_before_anything_is_changed(playbook: str, tasks: str) 
     assert first["ansible.builtin.include_tasks"] == "tasks/renamed.yml"
 
 
+def test_a_restore_ends_at_a_node_s_setting_of_an_earlier_version(tmp_path: Path) -> None:
+    """Before the present installation is removed."""
+    first, *_ = yaml.safe_load((PLAYBOOKS / "restore.yml").read_text())
+    first["tasks"][0]["ansible.builtin.include_tasks"] = str(RENAMED)
+    alone, inventory = tmp_path / "playbook.yml", tmp_path / "inventory.yml"
+    alone.write_text(yaml.safe_dump([first, {"hosts": "localhost", "tasks": [{"debug": {"msg": "goes on"}}]}]))
+    nodes = {"alpha": {"atelier_docker_host_systemd": False}}
+    groups = {"controller": {"hosts": {"localhost": {}}}, "nodes": {"hosts": nodes}}
+    inventory.write_text(yaml.safe_dump({"all": {"children": groups}}))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    words = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, alone]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "set atelier_systemd instead" in done.stdout, done.stdout + done.stderr
+    assert done.returncode and "goes on" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "there", "refused"),
     [
