@@ -68,7 +68,7 @@ options:
     description:
       - Create a repository on the git server, named after the workspace, to which the seat pushes C(/workspace) as
         C(main). Each clone then gets a branch in it.
-      - If there is no git server or it fails, the workspace is created nevertheless; a warning and C(git_problem) give
+      - If there is no git server or it fails, the workspace is created anyway; a warning and C(git_problem) give
         the reason. Run it again to retry.
       - The repository is kept when the workspace is removed.
     type: bool

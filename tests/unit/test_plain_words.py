@@ -1,5 +1,5 @@
-"""Docstrings, comments and documents use none of the idioms that were replaced by plain English. Docstrings begin with
-a verb or a noun, not in the middle of a sentence that the name would have to begin."""
+"""Docstrings, comments, documents, titles of tasks, messages and pages use none of the idioms that plain English
+replaced. Docstrings begin with a verb or a noun, not in the middle of a sentence that the name would have to begin."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from api.web.i18n import words
+
 ROOT = Path(__file__).parents[2]
 IDIOMS = re.compile(
-    r"\b(?:anew|whoever|for\s+ever|(?:comes?|came)\s+about|of\s+(?:its|their)\s+own"
-    r"|(?:is|are|was|were|be|been)\s+told)\b",
+    r"\b(?:anew|whoever|for\s+ever|(?:comes?|came)\s+about|of\s+(?:its|their)\s+own(?!\s+files)"
+    r"|stands?\s+in|(?:is|are|was|were|be|been)\s+told)\b",
     re.IGNORECASE,
 )
 FRAGMENT = re.compile(r"(?:What|Of|Who|Whose|Where|How|That|Those|Which|As|By|From|For|In)\b")
@@ -31,7 +33,7 @@ def prose(file: Path, text: str) -> Iterator[str]:
         with file.open("rb") as lines:
             yield from (token.string for token in tokenize.tokenize(lines.readline) if token.type == tokenize.COMMENT)
     else:
-        yield from [text] if file.suffix == ".md" else re.findall(r"(?:^|\s)#\s.*", text)
+        yield from [text] if file.suffix == ".md" else re.findall(r"(?:^|\s)#\s.*|^\s*- name: .*", text, re.MULTILINE)
 
 
 @cache
@@ -51,4 +53,5 @@ def test_no_idiom_comes_back() -> None:
     texts = all_texts()
     suspects = {file: text for file, text in texts.items() if IDIOMS.search(text)}
     parts = [(str(file.relative_to(ROOT)), part) for file, text in suspects.items() for part in prose(file, text)]
+    parts += words("en").texts.items()  # of pages, and the core's messages
     assert [(name, found[0]) for name, part in parts for found in IDIOMS.finditer(part)] == []

@@ -685,7 +685,7 @@ TEXTS = {
     "domain.empty": "is empty",
     "domain.empty.remedy": "Leave it out, or name a domain.",
     "domain.space": "holds white space or control characters",
-    "domain.space.remedy": "Give each domain as an entry of its own.",
+    "domain.space.remedy": "Give each domain as a separate entry.",
     "domain.wildcard": "holds a wildcard",
     "domain.wildcard.remedy": "Omit it: a domain always includes its subdomains.",
     "domain.page": "is an address of a page",
