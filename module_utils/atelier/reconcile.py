@@ -27,7 +27,7 @@ from .containers.snapshots import (
     leftover_snapshots,
     leftovers_stored,
     recover,
-    remove_leftovers,
+    remove_leftover_snapshots,
 )
 from .database.claims import claim_times
 from .database.job_store import Jobs
@@ -301,7 +301,7 @@ def _rehearsals(context: Context) -> Iterator[Drift]:
 
     def clear() -> None:
         with suppress(AtelierError), context.locks.rehearsal():  # one that has begun since does it itself
-            rehearsal.remove_leftovers(context)
+            rehearsal.remove_leftover_seats(context)
 
     if context.locks.rehearsal_free() and (seats := rehearsal.leftover_seats(context)):
         yield _drift(context, "leftover_rehearsal", seats[0].name, clear, count=len(seats))
@@ -389,7 +389,10 @@ def _abandoned_batches(context: Context) -> Iterator[Drift]:
 def _leftover_snapshots(context: NodeContext) -> list[Drift]:
     return [
         _drift(
-            context, "leftover_snapshot", ", ".join(image.tags) or image.id, partial(remove_leftovers, context, [image])
+            context,
+            "leftover_snapshot",
+            ", ".join(image.tags) or image.id,
+            partial(remove_leftover_snapshots, context, [image]),
         )
         for image in leftover_snapshots(context)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -45,6 +46,12 @@ def test_an_import_of_a_higher_layer_is_found(tmp_path: Path, file: str, line: s
     checked = _lint(ROOT / "pyproject.toml", tmp_path)
     assert checked.returncode == 1
     assert shown in checked.stdout
+
+
+def test_a_class_of_the_core_has_its_name_alone() -> None:
+    files = (ROOT / "module_utils").rglob("*.py")
+    names = [node.name for file in files for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)]
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_the_core_knows_no_message_and_no_field_of_the_api() -> None:

@@ -19,7 +19,7 @@ from ..common.messages import Message, as_message, read
 from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
-from ..containers.snapshots import leftover_snapshots, remove_leftovers
+from ..containers.snapshots import leftover_snapshots, remove_leftover_snapshots
 from ..database.lasting_errors import is_removed
 from ..database.workspace_store import new_id, now
 from ..engine.models import Size
@@ -313,7 +313,7 @@ class _Backup:
 def _clear(here: NodeContext) -> None:
     """Removes copies of runs that were killed; Docker may have completed one only now."""
     with suppress(AtelierError):
-        remove_leftovers(here, leftover_snapshots(here))
+        remove_leftover_snapshots(here, leftover_snapshots(here))
 
 
 def _forget(restic: Restic, keep: Mapping[str, Any], *, always_prune: bool = False) -> int:

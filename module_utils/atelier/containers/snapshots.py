@@ -70,7 +70,7 @@ def _clear(here: NodeContext, run_id: str) -> None:
             if run == run_id:
                 here.engine.remove_image(tag, force=True)
         # Those of other runs that were killed, too: their commits may have come to an end only now.
-        remove_leftovers(here, leftover_snapshots(here))
+        remove_leftover_snapshots(here, leftover_snapshots(here))
 
 
 def leftovers_stored(context: Context) -> list[str]:
@@ -110,7 +110,7 @@ def _is_being_made(context: NodeContext, image: Image) -> bool:
     return now is None or bool(now.tags)
 
 
-def remove_leftovers(context: NodeContext, leftovers: list[Image]) -> None:
+def remove_leftover_snapshots(context: NodeContext, leftovers: list[Image]) -> None:
     for image in leftovers:
         if not image.tags:
             context.engine.remove_image(image.id)

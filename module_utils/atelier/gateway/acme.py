@@ -24,7 +24,7 @@ from ..common.models import Site
 from ..common.plain_text import last_of, on_one_line
 from ..engine.one_off import NOT_RUN, TIMED_OUT, OneOff, run_once
 from .certificate import SERVED, Certificate, parse, read_certificate
-from .dns_providers import AWS_KEYS, PROVIDER, VARIABLES, Credentials, check_provider, credentials
+from .dns_providers import AWS_KEYS, PROVIDER, VARIABLES, ProviderCredentials, check_provider, credentials
 from .runtime_socket import ask
 
 FOLDER = Path("tls") / "acme"
@@ -181,7 +181,7 @@ def _write(place: Path, files: Mapping[str, str]) -> None:
         write_atomically(place / name, content.encode(), mode=0o600)
 
 
-def _lego(site: Site, request: Request, given: Credentials) -> OneOff:
+def _lego(site: Site, request: Request, given: ProviderCredentials) -> OneOff:
     folder = site.state_dir / FOLDER
     (folder / "lego").mkdir(mode=0o700, exist_ok=True)
     return OneOff(

@@ -41,7 +41,7 @@ _ELSEWHERE = frozenset(("AWS_PROFILE", "AWS_SDK_LOAD_CONFIG"))
 
 
 @dataclass(frozen=True)
-class Credentials:
+class ProviderCredentials:
     """``files``: the content of each file by its name. ``environment``: no secrets; the files by their paths."""
 
     files: Mapping[str, str]
@@ -67,7 +67,7 @@ def check_provider(provider: str, names: Collection[str]) -> None:
         raise invalid("acme.missing", VARIABLES, provider=provider, names=",".join(missing))
 
 
-def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
+def credentials(variables: Mapping[str, Any], folder: str) -> ProviderCredentials:
     """The environment and files that pass the variables to lego; ``folder`` is the files' folder in its container."""
     values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}
     files = {name: value for name, value in values.items() if name not in (*_OF_AWS, *_PLAIN)}
@@ -76,4 +76,4 @@ def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
         files[_AWS_FILE] = "".join(["[default]\n", *of_aws])
         environment["AWS_SHARED_CREDENTIALS_FILE"] = f"{folder}/{_AWS_FILE}"
     plain = {name: value for name, value in values.items() if name in _PLAIN}
-    return Credentials(files, environment | plain)
+    return ProviderCredentials(files, environment | plain)

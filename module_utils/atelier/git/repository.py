@@ -35,7 +35,7 @@ class RepositorySpec:
 
 
 @dataclass(frozen=True)
-class Change:
+class RepositoryChange:
     """``before`` and ``after`` are for a diff; ``repository`` is None if it does not exist (any more)."""
 
     changed: bool
@@ -73,7 +73,7 @@ def with_branches(forge: Forge, repository: Repository) -> Listed | None:
     return None if is_gone else Listed(repository, problem=problem)
 
 
-def apply_repository(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
+def apply_repository(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> RepositoryChange:
     """Brings the repository to the desired state, or returns the change.
 
     Raises VALIDATION_ERROR for a bad name, branch or description, or if there is no branch to create others from;
@@ -102,7 +102,7 @@ def check_repository(desired: RepositorySpec) -> None:
         check_branch(branch, f"branches[{number}]")
 
 
-def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, check_mode: bool) -> Change:
+def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, check_mode: bool) -> RepositoryChange:
     settings: dict[str, Any] = {
         "description": desired.description or "",
         "private": bool(desired.private),
@@ -112,12 +112,12 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
         raise invalid("git.new_without_branches", "branches", name=desired.name)
     if check_mode:
         name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)
-        return Change(True, {}, {"name": name, **settings, "branches": []}, None)
+        return RepositoryChange(True, {}, {"name": name, **settings, "branches": []}, None)
     made = forge.create_repository(desired.name, suffix=desired.if_taken is IfTaken.SUFFIX, **settings)
-    return Change(True, {}, {"name": made.name, **settings, "branches": []}, made)
+    return RepositoryChange(True, {}, {"name": made.name, **settings, "branches": []}, made)
 
 
-def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> Change:
+def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> RepositoryChange:
     present = list(forge.branches(found.name))
     named = {name: value for name in _PROPERTIES if (value := getattr(desired, name)) is not None}
     changes = {name: value for name, value in named.items() if value != getattr(found, name)}
@@ -135,16 +135,16 @@ def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode
             forge.ensure_branch(found.name, branch, found.default_branch)
         if changes:
             found = forge.update_repository(found.name, changes)
-    return Change(bool(changes or missing), before, after, found)
+    return RepositoryChange(bool(changes or missing), before, after, found)
 
 
-def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:
+def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> RepositoryChange:
     if found is None:
-        return Change(False, {}, {}, None)
+        return RepositoryChange(False, {}, {}, None)
     before = _shown(found, list(forge.branches(name)))
     if not check_mode:
         forge.delete_repository(name)
-    return Change(True, before, {}, None)
+    return RepositoryChange(True, before, {}, None)
 
 
 def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
         raise invalid("seats_out_of_range", "seats", seats=seats, value=seats, most=MOST_SEATS)
     source = context.store.get(id=source_id, name=source_name, field="source")
     with context.locks.rehearsal():
-        remove_leftovers(context)
+        remove_leftover_seats(context)
         room = [Limit(what, count) for what, count in context.store.room(source.owner, source.proxy_mode).items()]
         machines, placed = context.engines.machines(), None
         if machines is not None:
@@ -117,7 +117,7 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
         try:
             return _perform(context, source, seats, room, placed)
         finally:
-            remove_leftovers(context)
+            remove_leftover_seats(context)
 
 
 def _perform(
@@ -188,7 +188,7 @@ def leftover_seats(context: Context) -> list[Workspace]:
     return [row for row in context.store.all() if row.group == GROUP]
 
 
-def remove_leftovers(context: Context) -> None:
+def remove_leftover_seats(context: Context) -> None:
     def clear(row: Workspace) -> None:
         # Seats that cannot be removed now are removed by the next rehearsal; the verdict must not be lost.
         with suppress(AtelierError), context.locks.workspace(row.id, context.lock_wait):

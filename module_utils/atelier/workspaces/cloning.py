@@ -18,7 +18,7 @@ from ..containers.container import check_created, container_of, discard_containe
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import publish, pull, remote_name
 from ..containers.git_provisioning import end_access, repository_for
-from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
+from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftover_snapshots, snapshot
 from ..database.claims import claim_times
 from ..database.intent import has_other_password
 from ..database.lasting_errors import check_restored
@@ -148,7 +148,7 @@ def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list
 def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[tuple[str, bool]]:
     """Holds the lock of an interrupted batch that fits the request, or else of a new run. Yields the id of the lock,
     and whether the run resumes an interrupted one."""
-    context.at_each(lambda here: remove_leftovers(here, leftover_snapshots(here)))
+    context.at_each(lambda here: remove_leftover_snapshots(here, leftover_snapshots(here)))
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
             # The previous holder may have closed it.
