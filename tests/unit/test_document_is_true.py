@@ -431,3 +431,17 @@ def test_no_field_of_a_body_takes_half_a_character() -> None:
                 told[f"{body.__name__}.{name}"] = next(iter(details.values()))["id"]
     assert {name: code for name, code in told.items() if code in (None, "input.invalid")} == {}
     assert told["MoveProject.node"] == "input.half_character"
+
+
+@pytest.mark.parametrize("code", [Code.NODE_UNAVAILABLE, Code.SERVICE_UNAVAILABLE, Code.ENGINE_ERROR])
+def test_a_page_says_so_when_the_disk_use_of_a_workspace_cannot_be_measured(
+    code: Code, with_docker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page does not show a refused part, and would say that it is being measured until somebody loads it again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AtelierError(code, Message("docker.too_long", attempt="The question"))
+
+    monkeypatch.setattr(containers_service, "open_engine", refuse)
+    answer = with_docker.ask("GET", f"/pages/workspaces/{with_docker.ids['day']}/disk")
+    assert (answer.status_code, answer.text) == (200, "Nothing to measure")

@@ -38,6 +38,8 @@ from ..view import View, ViewDep
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
 _LOG_LINES = 200
+# The workspace has no container, its Docker is away, or takes too long.
+_NOT_MEASURED = (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE, Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR)
 
 T = TypeVar("T")
 
@@ -105,9 +107,9 @@ async def disk_fragment(project_id: ProjectId, view: ViewDep) -> Response:
     try:
         usage = await containers.disk_usage(view.services, view.services.row(project_id))
     except AtelierError as error:
-        if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
+        if error.code not in _NOT_MEASURED:
             raise
-        return view.show("disk.html", disk=translator("disk.none"))  # it has no container, or Docker is away
+        return view.show("disk.html", disk=translator("disk.none"))
     sizes = {"own": usage["readable"], "total": usage["totalReadable"]}
     if usage["limitBytes"] is None:
         disk = translator("disk.own", **sizes)
