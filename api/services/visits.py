@@ -81,7 +81,8 @@ def sleeps(services: Services, row: Workspace) -> bool:
     """Whether a visit may start the workspace: it was stopped for a reason that the settings name, and its workshop is
     not over."""
     reasons = services.settings.wake_on_visit
-    if row.status is not Status.STOPPED or row.stop_reason not in reasons:
+    # One whose release failed may have its former participant's password.
+    if row.status is not Status.STOPPED or row.stop_reason not in reasons or row.unreleased is not None:
         return False
     end = services.settings.workshop.end
     if end is None or StopReason.END in reasons or services.clock.now() < end:

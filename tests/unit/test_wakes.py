@@ -258,6 +258,12 @@ def test_what_a_person_stopped_is_left(stage: Stage) -> None:
     assert stage.visits() == [202, 204]
 
 
+def test_a_seat_whose_release_failed_is_left(stage: Stage) -> None:
+    """It may still have its former participant's password, who would start it again."""
+    stage.store.update(stage.id, unreleased="Docker is away.")
+    assert (stage.visits(), stage.begun) == ([204, 204], [])
+
+
 def test_after_the_end_of_its_workshop_a_seat_sleeps_on(stage: Stage) -> None:
     stage.workshop.end = datetime.now(UTC) - timedelta(minutes=1)
     assert stage.visits(1) == [204]
