@@ -18,7 +18,7 @@ from atelier.containers.seat_http import DIRECT
 from atelier.database.claims import Claims, Participant
 from atelier.database.placement import Machine
 from atelier.engine.models import Image
-from atelier.workspaces import cloning
+from atelier.workspaces import cloning, service
 from atelier.workspaces.cloning import CloneOrder, clone
 from atelier.workspaces.credentials_csv import CredentialsCsv
 from support import container, context, open_store, order, site
@@ -105,20 +105,27 @@ def test_without_the_registry_only_seats_of_other_machines_fail(installed: Insta
     assert {row.status for row in rows.values() if row.node != CONTROLLER} == {Status.ERROR}
 
 
+@pytest.mark.parametrize("meanwhile", [True, False])
 def test_a_seat_that_was_not_released_is_not_started_with_the_others(
-    installed: Installation, monkeypatch: pytest.MonkeyPatch
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
 ) -> None:
-    """It would be free again, with its former participant's files."""
+    """It would be free again, with its former participant's files. Its release may fail while others are made."""
     store, names, started = installed.context.store, ("one 1", "one 2"), list[str]()
     installed.clone(2)
     left = store.get(name="one 1")
-    store.update(left.id, unreleased="Docker is away.")
-    monkeypatch.setattr(cloning, "container_of", lambda _, row: container(name=row.name))
-    monkeypatch.setattr(cloning, "_start", lambda _, seat, **__: bool(started.append(seat.workspace.name)))
-    for check_mode in (True, False):
-        seats = clone(installed.context, CloneOrder(source="one", names=names), check_mode=check_mode)["seats"]
-        assert [seat["changed"] for seat in seats] == [False, False] if check_mode else [True, False]
-    assert started == ["one 2", "one 2"]
+    engine = SimpleNamespace(inspect=lambda name: container("exited", name=name))
+    monkeypatch.setattr(installed.context.engines, "of", lambda _: engine)
+    monkeypatch.setattr(installed.context.engines, "memory", dict, raising=False)
+    monkeypatch.setattr(service, "bring_up", lambda _, row: started.append(row.name))
+    if meanwhile:
+        monkeypatch.setattr(cloning, "_note", lambda *_: store.update(left.id, unreleased="Docker is away."))
+    else:
+        store.update(left.id, unreleased="Docker is away.")
+        seats = clone(installed.context, CloneOrder(source="one", names=names), check_mode=True)["seats"]
+        assert [seat["changed"] for seat in seats] == [False, True]
+    seats = clone(installed.context, CloneOrder(source="one", names=names))["seats"]
+    assert [seat["changed"] for seat in seats] == [True, True]
+    assert started == ["one 2"]
     assert "The release of 'one 1' failed" in str(seats[0]["error"])
     assert store.get(name="one 1").unreleased
 

@@ -343,9 +343,6 @@ def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat
                 check_restored(row)
                 _make(context, images[row.node], seat, row)
                 return True
-    # Only a start of that very seat returns it to the pool with its former participant's files.
-    if seat.workspace.unreleased is not None:
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=seat.workspace.name), field="name")
     return _start(context, seat)
 
 
@@ -371,7 +368,8 @@ def _make(context: Context, image: Future[str], seat: _Seat, row: Workspace) -> 
 
 
 def _start(context: Context, seat: _Seat, *, check_mode: bool = False) -> bool:
-    wanted = WorkspaceSpec(WorkspaceState.STARTED, id=seat.workspace.id, password=seat.password)
+    # Only a start of that very seat returns it to the pool with its former participant's files.
+    wanted = WorkspaceSpec(WorkspaceState.STARTED, id=seat.workspace.id, password=seat.password, released_only=True)
     return ensure(context, wanted, check_mode=check_mode).changed
 
 

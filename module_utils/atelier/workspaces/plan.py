@@ -82,6 +82,8 @@ class WorkspaceSpec:
     password_hash: str | None = field(default=None, repr=False)
     remove_password: bool = False
     must_exist: bool = False
+    # Whether a start is refused for a seat whose release failed: it is for many seats, not for that one.
+    released_only: bool = False
     generate_password: bool = False
     stop_reason: StopReason = StopReason.PERSON
     sheet: CredentialsCsv | None = None
@@ -101,8 +103,8 @@ def plan_workspace(
     ``answers``: its IDE does, as far as a container that runs was asked. ``git_server``: whether there is one, on which
     a repository or branch can be had that is missing.
 
-    Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
-    only its source can make it again.
+    Raises WORKSPACE_BUSY for a clone that is still to be finished and as ``released_only`` says, SNAPSHOT_FAILED for a
+    clone whose container is gone: only its source can make it again.
     """
     if desired.state is WorkspaceState.ABSENT:
         return [] if workspace is None and container is None else [Step.REMOVE]
@@ -118,6 +120,8 @@ def plan_workspace(
         check_restored(workspace)
         _refuse_unfinished_clone(workspace, status)
         status = Status.RUNNING
+    if desired.released_only and workspace.unreleased is not None:
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("unreleased", name=workspace.name), field="name")
     asked_for = desired.state is WorkspaceState.STARTED
     wanted_up = asked_for or (desired.state is WorkspaceState.PRESENT and status is Status.ERROR)
     # Undoing an interrupted snapshot also unpauses the container.
