@@ -22,6 +22,9 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
 from atelier.workspaces import reset as resets
+from atelier.workspaces import service
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.service import ensure
 from atelier.workspaces.views import observed_view
 from support import container, context, open_store, order, site
 
@@ -195,6 +198,31 @@ def test_a_failed_release_of_an_older_version_is_known(tmp_path: Path, why: str,
         assert (row.unreleased, str(row.error)[: len(error or "None")]) == (why, str(error))
         assert shown(row, row.status, row.error)[1] == f"Its release failed: {why}"
         assert (store.get(id=other).unreleased, store.get(id=other).error) == (None, "A sentence of 0.1.0.")
+
+
+@pytest.mark.parametrize(("state", "status"), [(WorkspaceState.STARTED, "running"), (WorkspaceState.PRESENT, "error")])
+def test_a_check_tells_the_state_that_a_start_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: WorkspaceState, status: str
+) -> None:
+    with open_store(tmp_path) as store:
+        id = seat(store)
+        store.update(id, status=Status.ERROR, error="It does not answer.", unreleased="Docker is away.")
+        monkeypatch.setattr(service, "bring_up", lambda _, row: store.claim_running_slot(row.id))
+        here, wanted = context(site(tmp_path), store, Engine()), WorkspaceSpec(state, id=id)
+        foretold, done = (ensure(here, wanted, check_mode=check_mode) for check_mode in (True, False))
+        assert foretold.after == done.after
+        assert (done.after["status"], store.get(id=id).unreleased is None) == (status, status == "running")
+
+
+def test_a_start_does_not_free_a_seat_whose_release_fails_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that has failed notes that after it has let go of the seat."""
+    with open_store(tmp_path) as store:
+        id = seat(store, Status.ERROR)
+        monkeypatch.setattr(service, "bring_up", lambda *_: store.update(id, unreleased="Docker is away."))
+        ensure(context(site(tmp_path), store, Engine("exited")), WorkspaceSpec(WorkspaceState.STARTED, id=id))
+        assert store.get(id=id).unreleased
 
 
 @pytest.mark.parametrize("state", ["canceled", "failed"])

@@ -274,8 +274,9 @@ def _build(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -
 
 def _start(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
     bring_up(context, workspace)
-    if desired.state is WorkspaceState.STARTED:
-        # The person who asks for a start decides that a seat whose release failed can be used.
+    # The person who asks for a start decides that a seat whose release failed can be used. One that failed meanwhile is
+    # not known to them.
+    if desired.state is WorkspaceState.STARTED and workspace.unreleased is not None:
         context.store.update(workspace.id, unreleased=None)
 
 
@@ -399,9 +400,9 @@ def _dry_run(
     after = {**view(context.site, planned, workspace.status), "error": None, **({} if before else UNKNOWN)}
     if Step.PASSWORD in steps:
         after["password_protected"] = not desired.remove_password
-    if Step.STOP in steps:
-        status, error = shown(workspace, Status.STOPPED, None)
+    if starts or Step.STOP in steps:
+        frees = Step.BUILD in steps or desired.state is WorkspaceState.STARTED
+        present = workspace._replace(unreleased=None) if frees else workspace
+        status, error = shown(present, Status.STOPPED if Step.STOP in steps else Status.RUNNING, None)
         return {**after, "status": str(status), "error": error}
-    if starts:
-        return {**after, "status": str(Status.RUNNING)}
     return {**after, "status": before["status"], "error": before["error"]}
