@@ -15,6 +15,7 @@ from atelier.containers import container as seats
 from atelier.containers.container import observed_status
 from atelier.containers.context import Context
 from atelier.database.claims import Claims
+from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs
 from atelier.database.lasting_errors import shown
 from atelier.database.migrations import VERSION
@@ -23,7 +24,7 @@ from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
 from atelier.workspaces import reset as resets
 from atelier.workspaces import service
-from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState, plan_workspace
 from atelier.workspaces.service import ensure
 from atelier.workspaces.views import observed_view
 from support import container, context, open_store, order, site
@@ -198,6 +199,21 @@ def test_a_failed_release_of_an_older_version_is_known(tmp_path: Path, why: str,
         assert (row.unreleased, str(row.error)[: len(error or "None")]) == (why, str(error))
         assert shown(row, row.status, row.error)[1] == f"Its release failed: {why}"
         assert (store.get(id=other).unreleased, store.get(id=other).error) == (None, "A sentence of 0.1.0.")
+
+
+@pytest.mark.parametrize("why", ["Docker is away.", Message("node_silent", node="alpha")])
+def test_one_of_an_older_version_that_was_stopped_since_stays_so(tmp_path: Path, why: str) -> None:
+    with open_store(tmp_path) as store:
+        id = seat(store)
+        stopped_on_purpose(store, id)
+        store.update(id, status=Status.ERROR, error=Message("release_failed", why=why))
+        with store.transaction() as db:
+            db.execute("ALTER TABLE workspaces DROP COLUMN unreleased")
+            db.execute(f"PRAGMA user_version = {VERSION - 1}")
+    with open_store(tmp_path) as store:
+        row = store.get(id=id)
+        assert (row.status, row.error, row.unreleased) == (Status.STOPPED, None, why)
+        assert plan_workspace(WorkspaceSpec(WorkspaceState.PRESENT, id=id), row, container("exited")) == []
 
 
 @pytest.mark.parametrize(("state", "status"), [(WorkspaceState.STARTED, "running"), (WorkspaceState.PRESENT, "error")])

@@ -210,10 +210,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     # Why a workspace was stopped on purpose; null for one that was started since, and for older stops.
     ("ALTER TABLE workspaces ADD COLUMN stop_reason TEXT CHECK (stop_reason IN ('idle', 'end', 'disk', 'person'))",),
     (
-        # Why the release of a seat failed. It was in "error", around the reason, which may be another lasting error.
+        # Why the release of a seat failed. It was in "error", around the reason, which may be that its machine was
+        # removed, and also of seats that were stopped since.
         "ALTER TABLE workspaces ADD COLUMN unreleased TEXT",
         "UPDATE workspaces SET unreleased = json_extract(error, '$.params.why'),"
-        " error = iif(json_type(error, '$.params.why') = 'object', json_extract(error, '$.params.why'), NULL)"
+        " error = iif(json_extract(error, '$.params.why.id') = 'machine_removed',"
+        " json_extract(error, '$.params.why'), NULL),"
+        " status = iif(wanted = 'stopped' AND json_extract(error, '$.params.why.id') IS NOT 'machine_removed',"
+        " 'stopped', status)"
         " WHERE status = 'error' AND iif(json_valid(error), json_extract(error, '$.id'), '') = 'release_failed'",
     ),
 )
