@@ -245,7 +245,8 @@ function showFaults(form, answer) {
     if (fault) fault.textContent = faultOf(field, name, text, answer)
     if (field.setAttribute) field.setAttribute('aria-invalid', 'true')
   }
-  if (known.length === 0) $('.trouble', form).textContent = sentence(answer)
+  // People find an entry of a list by its text; its index, from 0, is for programs.
+  if (known.length === 0) $('.trouble', form).textContent = sentence(answer).replace(/^\w+\[\d+\] /, '')
   const first = known.length ? form.elements[known[0][0]] : null
   first?.focus?.()
 }
