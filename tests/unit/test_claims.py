@@ -53,6 +53,20 @@ def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
     assert members(named[:1], "day") == []
 
 
+def test_a_base_is_no_seat_after_its_clones_are_removed(tmp_path: Path) -> None:
+    """After the end of a workshop somebody could claim it, with the solutions, and get a new password for it."""
+    with open_store(tmp_path) as store:
+        claims = seated(store, 1)
+        (seat,) = claims.seats()
+        (copy,) = store.reserve_clones(seat, None, [None], "default")
+        store.delete(copy.id)
+        assert claims.seats() == [seat]
+        store.delete(seat.id)
+        assert (claims.seats(), claims.occupancy().total) == ([], 0)
+        assert [row.name for row in claims.members()] == ["Spring"]
+        assert claims.claim(people("late@example.com"))[0].status is ClaimStatus.FULL
+
+
 def test_what_changes_between_claims_counts(tmp_path: Path) -> None:
     """A claim reuses what the one before it read, as long as nobody else writes."""
 

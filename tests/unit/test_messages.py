@@ -161,7 +161,8 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         ids = {row.name: row.id for row in store.reserve([order(name) for name in sentences])}
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
-        for column in ("node", "node_labels", "stop_reason", "unreleased"):
+        db.execute("DROP TRIGGER bases")
+        for column in ("node", "node_labels", "stop_reason", "unreleased", "was_cloned"):
             db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
         db.execute("DROP TABLE begun_elsewhere")
         db.execute(f"PRAGMA user_version = {_before_codes()}")

@@ -192,8 +192,10 @@ def test_a_failed_release_of_an_older_version_is_known(tmp_path: Path, why: str,
         store.update(failed, status=Status.ERROR, error=Message("release_failed", why=why))
         store.update(other, status=Status.ERROR, error="A sentence of 0.1.0.")
         with store.transaction() as db:
-            db.execute("ALTER TABLE workspaces DROP COLUMN unreleased")
-            db.execute(f"PRAGMA user_version = {VERSION - 1}")
+            db.execute("DROP TRIGGER bases")
+            for column in ("was_cloned", "unreleased"):
+                db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
+            db.execute(f"PRAGMA user_version = {VERSION - 2}")
     with open_store(tmp_path) as store:
         row = store.get(id=failed)
         assert (row.unreleased, str(row.error)[: len(error or "None")]) == (why, str(error))

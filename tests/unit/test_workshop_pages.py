@@ -84,6 +84,8 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     no_go = {**verdict, "go": False, "p50": None, "reasons": ["The disk would be full."]}
     told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
+    slow = {**no_go, "reasons": [Message("slow", seconds="12.3")]}
+    assert "12,3 s" in workshop.rehearsal({"job": job, "verdict": slow}, words("de"))["sentences"][1]
     for state, key in (("running", "rehearse.running"), ("canceled", "rehearse.failed")):
         told = workshop.rehearsal({"job": {"state": state, "error": None, **when}, "verdict": None}, EN)
         assert told["sentences"] == [EN(key, error=EN(f"state.{state}"))]

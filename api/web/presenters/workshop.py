@@ -76,7 +76,7 @@ def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:
         why = translator.translate(job["error"] or translator(f"state.{job['state']}"))
         return {"kind": "bad", "sentences": [translator("rehearse.failed", error=why)], "at": at}
     said = [translator.count("rehearse.go", verdict["seats"]) if verdict["go"] else translator("rehearse.no_go")]
-    said += [translator.translate(reason) for reason in verdict["reasons"]]
+    said += [translator.figure(translator.translate(reason)) for reason in verdict["reasons"]]
     if verdict["p50"] is not None:
         times = translator("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"])
         said.append(translator.figure(times))

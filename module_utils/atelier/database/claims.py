@@ -119,6 +119,7 @@ class _Candidate(NamedTuple):
     name: str
     group: str | None
     cloned_from: str | None
+    was_cloned: int
     status: str
     stop_reason: str | None
     unreleased: str | None
@@ -133,7 +134,7 @@ def pool(rows: Sequence[Row], group: str) -> list[Row]:
     They are the group's workspaces, or those named after it and numbered, except those that others were cloned from.
     """
     sources = {row.cloned_from for row in rows}
-    seats = [row for row in members(rows, group) if row.id not in sources]
+    seats = [row for row in members(rows, group) if row.id not in sources and not row.was_cloned]
     return sorted(seats, key=lambda row: (_number(row.name) is None, _number(row.name) or 0, row.name))
 
 
@@ -217,7 +218,7 @@ class Claims:
         if version == self._store.version():
             return seats
         query = (
-            "SELECT id, name, group_name, cloned_from, status, stop_reason, unreleased FROM workspaces"
+            "SELECT id, name, group_name, cloned_from, was_cloned, status, stop_reason, unreleased FROM workspaces"
             " ORDER BY sequence"
         )
         seats = pool([_Candidate._make(row) for row in self._store.rows(query)], self._group)

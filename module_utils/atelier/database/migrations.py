@@ -220,6 +220,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " 'stopped', status)"
         " WHERE status = 'error' AND iif(json_valid(error), json_extract(error, '$.id'), '') = 'release_failed'",
     ),
+    (
+        # A base: after the end of the workshop its clones are removed, and nobody may claim it.
+        "ALTER TABLE workspaces ADD COLUMN was_cloned INTEGER NOT NULL DEFAULT 0",
+        "UPDATE workspaces SET was_cloned = 1 WHERE cloned_from IS NULL AND id IN (SELECT cloned_from FROM workspaces)",
+        """
+        CREATE TRIGGER bases AFTER INSERT ON workspaces WHEN NEW.cloned_from IS NOT NULL BEGIN
+            UPDATE workspaces SET was_cloned = 1 WHERE id = NEW.cloned_from AND cloned_from IS NULL;
+        END
+        """,
+    ),
 )
 # The version of a file that is up to date.
 VERSION = len(_MIGRATIONS)
