@@ -111,6 +111,8 @@ class TestTheEnd:
         history = day.api.get("/api/workshop/claims", headers=ADMIN).json()
         assert (history["claims"], [entry["email"] for entry in history["history"]]) == ([], ["max@example.com"])
         assert read(day.api.get(day.archive).content, "workspace/work.txt") == b"mine\n"
+        late = day.api.post("/api/workshop/claim", {"name": "Max", "email": "max@example.com"})
+        is_error(late, 503, "WORKSHOP_FULL")  # the base is left, which is no seat
 
     def test_the_base_goes_when_it_is_asked_for(self, day: Day) -> None:
         is_error(day.api.post(TEARDOWN), 404, "NOT_FOUND")
