@@ -181,6 +181,15 @@ def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
         assert (row.status, row.error, row.unreleased) == (Status.RUNNING, None, None)
 
 
+def _age(store: WorkspaceStore) -> None:
+    """Makes the database one of before the column for failed releases."""
+    with store.transaction() as db:
+        db.execute("DROP TRIGGER bases")
+        for column in ("was_cloned", "unreleased"):
+            db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version = {VERSION - 2}")
+
+
 @pytest.mark.parametrize(
     ("why", "error"),
     [("Docker is away.", None), (Message("machine_removed", node="alpha"), "Its machine alpha was removed")],
@@ -191,11 +200,7 @@ def test_a_failed_release_of_an_older_version_is_known(tmp_path: Path, why: str,
         failed, other = seat(store), store.reserve([order("other")])[0].id
         store.update(failed, status=Status.ERROR, error=Message("release_failed", why=why))
         store.update(other, status=Status.ERROR, error="A sentence of 0.1.0.")
-        with store.transaction() as db:
-            db.execute("DROP TRIGGER bases")
-            for column in ("was_cloned", "unreleased"):
-                db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
-            db.execute(f"PRAGMA user_version = {VERSION - 2}")
+        _age(store)
     with open_store(tmp_path) as store:
         row = store.get(id=failed)
         assert (row.unreleased, str(row.error)[: len(error or "None")]) == (why, str(error))
@@ -209,9 +214,7 @@ def test_one_of_an_older_version_that_was_stopped_since_stays_so(tmp_path: Path,
         id = seat(store)
         stopped_on_purpose(store, id)
         store.update(id, status=Status.ERROR, error=Message("release_failed", why=why))
-        with store.transaction() as db:
-            db.execute("ALTER TABLE workspaces DROP COLUMN unreleased")
-            db.execute(f"PRAGMA user_version = {VERSION - 1}")
+        _age(store)
     with open_store(tmp_path) as store:
         row = store.get(id=id)
         assert (row.status, row.error, row.unreleased) == (Status.STOPPED, None, why)
