@@ -47,6 +47,7 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
     assert '<span class="mode bad">example.org (3)</span>' in html
     assert html.count('data-call="POST /api/workshop/seats/{id}/start"') == 1
     assert html.count('class="bad" data-dialog="release"') == 1
+    assert "Active\u202f: </span>" in rendered("seats.html", words("fr"), seats=shown, **page)
     broken = _seat(status="error", extendedUntil="2026-04-19T11:00:00.000Z")
     seats = workshop.seats([broken], {broken["projectId"]: Message("container_gone")}, now)
     html = rendered("seats.html", words("de"), seats=seats, **page)
