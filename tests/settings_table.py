@@ -26,7 +26,8 @@ _HEAD = """# Settings
 
 The variables of the platform and their defaults (`inventory/group_vars/all/platform.yml`). Set one in a file
 (`./atelier up -e @site.yml`), on the command line (`-e name=value`) or, if the table has a name in capitals, in the
-environment. A size is a number of bytes or a text such as `20g`.
+environment. A size is a number of bytes or a text such as `20g`. `./atelier up` refuses a variable whose name begins
+with `atelier_` and that is no setting of the platform or of a role.
 
 `PYTHONPATH=module_utils .venv/bin/python -m tests.settings_table` makes this page from the declarations; a test
 compares them.

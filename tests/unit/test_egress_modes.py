@@ -135,7 +135,7 @@ def test_the_inventory_has_what_each_mode_of_the_table_needs() -> None:
 def test_playbooks_and_networks_name_no_mode_or_proxy() -> None:
     named = re.compile(r"\b(?:recorder|squid)\b|atelier_(?:network_)?(?:logging|security|recorder|squid)_")
     files = [ROOT / "playbooks/site.yml", *(ROOT / "playbooks/tasks").glob("*.yml")]
-    files.remove(ROOT / "playbooks/tasks/renamed.yml")  # names settings that there are no more
+    files.remove(ROOT / "playbooks/tasks/settings.yml")  # names settings that there are no more
     files += [
         file
         for folder in ("defaults", "tasks", "templates", "meta")

@@ -15,25 +15,30 @@ from docker_server import Handler, docker_server
 from test_argument_specs import ENTRIES, of_entry
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
-RENAMED = PLAYBOOKS / "tasks" / "renamed.yml"
+SETTINGS = PLAYBOOKS / "tasks" / "settings.yml"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "told", "inventory"),
     [
-        ("atelier_api_start_timeout=60", "set atelier_service_container_start_timeout instead"),
-        ("atelier_docker_host_systemd=false", "set atelier_systemd instead"),
-        ("atelier_service_container_start_timeout=60", None),
+        ("atelier_api_start_timeout=60", "set atelier_service_container_start_timeout instead", "localhost.yml"),
+        ("atelier_docker_host_systemd=false", "set atelier_systemd instead", "localhost.yml"),
+        ("atelier_base_prot=8080", "atelier_base_prot is no setting", "localhost.yml"),
+        ("atelier_service_container_start_timeout=60", None, "localhost.yml"),
+        ("workshop_seats=2", None, "three.yml"),
     ],
 )
-def test_a_setting_of_an_earlier_version_is_not_ignored_in_silence(
-    tmp_path: Path, given: str, told: str | None
+def test_a_setting_without_effect_is_not_ignored_in_silence(
+    tmp_path: Path, given: str, told: str | None, inventory: str
 ) -> None:
-    alone = tmp_path / "playbook.yml"
-    alone.write_text(f"- hosts: localhost\n  tasks: [include_tasks: '{RENAMED}']\n")
+    for name in ("inventory", "roles"):
+        (tmp_path / name).symlink_to(PLAYBOOKS.parent / name)
+    alone = tmp_path / "playbooks" / "alone.yml"
+    alone.parent.mkdir()
+    alone.write_text(f"- hosts: controller:nodes\n  tasks: [include_tasks: '{SETTINGS}']\n")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS.parent / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    words = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-e", given, alone]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    program = [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "inventory" / inventory, alone]
+    done = subprocess.run([*program, "-e", given], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode == 0) is (told is None), done.stdout + done.stderr
     assert (told or "") in done.stdout
 
@@ -41,13 +46,13 @@ def test_a_setting_of_an_earlier_version_is_not_ignored_in_silence(
 @pytest.mark.parametrize(("playbook", "tasks"), [("site.yml", "pre_tasks"), ("restore.yml", "tasks")])
 def test_they_are_refused_before_anything_is_changed(playbook: str, tasks: str) -> None:
     first = yaml.safe_load((PLAYBOOKS / playbook).read_text())[0][tasks][0]
-    assert first["ansible.builtin.include_tasks"] == "tasks/renamed.yml"
+    assert first["ansible.builtin.include_tasks"] == "tasks/settings.yml"
 
 
 def test_a_restore_ends_at_a_node_s_setting_of_an_earlier_version(tmp_path: Path) -> None:
     """Before the present installation is removed."""
     first, *_ = yaml.safe_load((PLAYBOOKS / "restore.yml").read_text())
-    first["tasks"][0]["ansible.builtin.include_tasks"] = str(RENAMED)
+    first["tasks"][0]["ansible.builtin.include_tasks"] = str(SETTINGS)
     alone, inventory = tmp_path / "playbook.yml", tmp_path / "inventory.yml"
     alone.write_text(yaml.safe_dump([first, {"hosts": "localhost", "tasks": [{"debug": {"msg": "goes on"}}]}]))
     nodes = {"alpha": {"atelier_docker_host_systemd": False}}
@@ -92,7 +97,7 @@ def test_a_check_says_that_nothing_is_installed(
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_a_renamed_setting_is_read_by_its_new_name_only() -> None:
     read = set().union(*(of_entry(role, entry).read for role, entry in ENTRIES))
-    (task,) = yaml.safe_load(RENAMED.read_text())
+    task, _ = yaml.safe_load(SETTINGS.read_text())
     renamed = task["vars"]["renamed"]
     assert not read & {*renamed}
     settings = yaml.safe_load((PLAYBOOKS.parent / "inventory/group_vars/all/platform.yml").read_text())
