@@ -16,7 +16,9 @@ from atelier.common.validation import check_email, check_person
 from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.rows import clone_order
+from atelier.database.workspace_store import WorkspaceStore, new_id
+from atelier.workshop.rehearsal import GROUP
 from support import open_store, order, refused, row, site, start_python
 
 from api.core.errors import error_response
@@ -65,6 +67,18 @@ def test_a_base_is_no_seat_after_its_clones_are_removed(tmp_path: Path) -> None:
         assert (claims.seats(), claims.occupancy().total) == ([], 0)
         assert [row.name for row in claims.members()] == ["Spring"]
         assert claims.claim(people("late@example.com"))[0].status is ClaimStatus.FULL
+
+
+def test_a_seat_is_one_again_after_a_rehearsal_with_it(tmp_path: Path) -> None:
+    """Of seats that were made one by one, a rehearsal copies one."""
+    with open_store(tmp_path) as store:
+        (seat,) = store.reserve([order("Spring 1", group="Spring")])
+        claims = Claims(store, "Spring")
+        rehearsed = seat._replace(group=GROUP)
+        (copy,) = store.reserve([clone_order(rehearsed, "copy", None, id=new_id(), owner="default", batch=None)])
+        assert claims.seats() == []
+        store.delete(copy.id)
+        assert claims.seats() == [seat]
 
 
 def test_what_changes_between_claims_counts(tmp_path: Path) -> None:

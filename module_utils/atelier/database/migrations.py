@@ -221,11 +221,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " WHERE status = 'error' AND iif(json_valid(error), json_extract(error, '$.id'), '') = 'release_failed'",
     ),
     (
-        # A base: after the end of the workshop its clones are removed, and nobody may claim it.
+        # A base: after the end of the workshop its clones are removed, and nobody may claim it. What a rehearsal copies
+        # may be a seat.
         "ALTER TABLE workspaces ADD COLUMN was_cloned INTEGER NOT NULL DEFAULT 0",
-        "UPDATE workspaces SET was_cloned = 1 WHERE cloned_from IS NULL AND id IN (SELECT cloned_from FROM workspaces)",
+        "UPDATE workspaces SET was_cloned = 1 WHERE cloned_from IS NULL"
+        " AND id IN (SELECT cloned_from FROM workspaces WHERE group_name IS NOT '~rehearsal')",
         """
-        CREATE TRIGGER bases AFTER INSERT ON workspaces WHEN NEW.cloned_from IS NOT NULL BEGIN
+        CREATE TRIGGER bases AFTER INSERT ON workspaces
+        WHEN NEW.cloned_from IS NOT NULL AND NEW.group_name IS NOT '~rehearsal' BEGIN
             UPDATE workspaces SET was_cloned = 1 WHERE id = NEW.cloned_from AND cloned_from IS NULL;
         END
         """,
