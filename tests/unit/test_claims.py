@@ -70,7 +70,7 @@ def test_a_base_is_no_seat_after_its_clones_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_seat_is_one_again_after_a_rehearsal_with_it(tmp_path: Path) -> None:
-    """Of seats that were made one by one, a rehearsal copies one."""
+    """A rehearsal copies one of seats that were made one by one."""
     with open_store(tmp_path) as store:
         (seat,) = store.reserve([order("Spring 1", group="Spring")])
         claims = Claims(store, "Spring")
