@@ -124,22 +124,25 @@ class Installation:
 
     def write_task(self, module: str, **arguments: Any) -> Path:
         """A playbook of one task of the module, for what no playbook of the repository exposes."""
-        task = {"name": f"The {module} module", module: {"site": "{{ atelier_site }}", **arguments}}
+        return self._write_tasks(module, [arguments])
+
+    def _write_tasks(self, module: str, orders: Sequence[Mapping[str, Any]], **keywords: Any) -> Path:
+        tasks = [
+            {"name": f"The {module} module", module: {"site": "{{ atelier_site }}", **order}, **keywords}
+            for order in orders
+        ]
         path = Path(tempfile.mkdtemp(dir=self.folder, prefix="task-")) / "task.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps([{"hosts": "localhost", "tasks": [task]}]))
+        path.write_text(json.dumps([{"hosts": "localhost", "tasks": tasks}]))
         return path
+
+    def tasks(self, module: str, orders: Sequence[Mapping[str, Any]], **keywords: Any) -> Run:
+        """Several tasks of one module in one run, whose start takes longer than most of them."""
+        return self.play(self._write_tasks(module, orders, **keywords))
 
     def failures(self, module: str, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The results of tasks of one module that are all to fail, in one run."""
-        tasks = [
-            {"name": str(number), "ignore_errors": True, module: {"site": "{{ atelier_site }}", **order}}
-            for number, order in enumerate(orders)
-        ]
-        path = Path(tempfile.mkdtemp(dir=self.folder, prefix="task-")) / "tasks.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps([{"hosts": "localhost", "tasks": tasks}]))
-        results = self.play(path).succeeded().results
+        results = self.tasks(module, orders, ignore_errors=True).succeeded().results
         assert [entry["outcome"] for entry in results] == ["failed"] * len(orders)
         return [entry["result"] for entry in results]
 

@@ -41,8 +41,7 @@ def source(away: Installation) -> Iterator[dict[str, Any]]:
     made = away.create(template="small", group="alpha")
     away.run_inside(made, f"printf '{SECRET}' > {CREDENTIALS}; chmod 600 {CREDENTIALS}; echo one > /workspace/lesson")
     yield made
-    for row in away.rows():
-        away.play("workspace_delete", workspace_name=row["name"]).succeeded()
+    away.tasks("workspace", [{"id": row["id"], "state": "absent"} for row in away.rows()]).succeeded()
     away.is_tidy([])
 
 

@@ -80,8 +80,7 @@ def _make_course(site: Installation) -> dict[str, Any]:
 
 
 def _remove_all(site: Installation) -> None:
-    for row in reversed(site.rows()):
-        site.play("workspace_delete", workspace_id=row["id"]).succeeded()
+    site.tasks("workspace", [{"id": row["id"], "state": "absent"} for row in reversed(site.rows())]).succeeded()
     for repository in forge(site).repositories():
         forge(site).delete_repository(repository.name)
 

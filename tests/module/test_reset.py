@@ -40,6 +40,10 @@ def checkpoints(site: Installation) -> list[str]:
     return sorted(tag for tag in site.snapshot_tags() if "/checkpoint:" in tag)
 
 
+def take_checkpoints(site: Installation, name: str, count: int) -> None:
+    site.tasks("workspace_checkpoint", [{"name": name}] * count).succeeded()
+
+
 def reset(site: Installation, name: str, **more: Any) -> dict[str, Any]:
     return site.play("workspace_reset", workspace_name=name, **more).succeeded().result
 
@@ -64,9 +68,9 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
     assert site.play("reconcile").succeeded().result["drift"] == []
 
     # From its own last checkpoint, of which five are kept; also when it is stopped.
-    for number in range(6):
-        write(site, seat, f"step-{number}")
-        taken = site.play("workspace_checkpoint", workspace_name="Seat").succeeded().result["checkpoints"]
+    take_checkpoints(site, "Seat", 5)
+    write(site, seat, "step-5")
+    taken = site.play("workspace_checkpoint", workspace_name="Seat").succeeded().result["checkpoints"]
     assert [entry["tag"] for entry in taken] == checkpoints(site)
     assert len(taken) == 5
     # A run that is repeated takes its checkpoint once.
@@ -109,8 +113,7 @@ def test_the_image_of_a_stopped_seat_outlives_its_checkpoint(site: Installation,
     site.play("workspace_checkpoint", **take).succeeded()
     reset(site, "Base", atelier_reset_keep_hours=0)
     site.play("workspace_stop", **take).succeeded()
-    for _ in range(6):
-        site.play("workspace_checkpoint", **take).succeeded()
+    take_checkpoints(site, "Base", 6)
     assert site.play("reconcile").succeeded().result["drift"] == []
     site.play("workspace_delete", **take).succeeded()
     site.is_tidy([])
@@ -118,9 +121,7 @@ def test_the_image_of_a_stopped_seat_outlives_its_checkpoint(site: Installation,
 
 def test_a_clock_that_jumped(site: Installation, base: dict[str, Any]) -> None:
     """Forward and back again: what was taken in between does not come before what is taken now."""
-    for number in range(5):
-        write(site, base, f"step-{number}")
-        site.play("workspace_checkpoint", workspace_name="Base").succeeded()
+    take_checkpoints(site, "Base", 5)
     newest = checkpoints(site)[-1]
     later = f"{newest.rpartition('-')[0]}-20991231t235959999999z"
     site.docker.images.get(newest).tag(later)
