@@ -459,6 +459,7 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         api.close()
 
         api = own(workspace_timeout=120).start()
+        assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120
         assert api.project(idle)["stoppedFor"] == "idle"
 
         def visit() -> httpx.Response:
@@ -486,11 +487,12 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         assert (api.status(idle), api.project(idle)["stoppedFor"]) == ("stopped", "person")
         api.close()
 
-        api = own(workspace_timeout=120, workshop={"end": now()}).start()
+        # A short timeout means frequent looks. The connected one is not idle.
+        api = own(workspace_timeout=0.05, workshop={"end": now()}).start()
         is_error(claim(api, "max@example.com"), 403, "WORKSHOP_OVER")
         assert "endsAt" in api.get("/api/workshop/status").json()
-        assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120
         eventually(lambda: api.status(connected) == "stopped", "seats are stopped at the end")
+        assert api.project(connected)["stoppedFor"] == "end"
     assert api.status(extended) == "running"
 
 
