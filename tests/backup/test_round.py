@@ -12,9 +12,10 @@ import docker
 import pytest
 
 from tests.installed import Installation
+from tests.pauses import followed_pauses
 from tests.waiting import eventually
 
-from .workshop import CANARY, GROWING, INSTANCE, Backups, longest_pause
+from .workshop import CANARY, GROWING, INSTANCE, Backups
 
 # A restore is a first run, and takes its turn after other checkouts' runs.
 pytestmark = pytest.mark.timeout(3000)
@@ -54,11 +55,11 @@ def test_a_busy_workshop_is_saved_without_a_noticeable_pause(backups: Backups) -
     (recordings / "one.jsonl").write_text("{}\n")
     busy = backups.seat("Workshop 2")
     busy.exec_run(["sh", "-c", BUSY], user="coder", detach=True)
-    since = time.time()
-    first = backups.back_up()
-    second = backups.back_up()
-    assert 0 < longest_pause(since) < 1
-    figures(first=first, second=second, pause=longest_pause(since))
+    with followed_pauses(INSTANCE) as pauses:
+        first = backups.back_up()
+        second = backups.back_up()
+    assert 0 < pauses.longest < 1
+    figures(first=first, second=second, pause=pauses.longest)
     assert not docker.from_env().images.list(f"{INSTANCE}/snapshot")
     drift = backups.installation.run("play", "reconcile", "--json")
     assert json.loads(drift.stdout)["result"]["drift"] == []
@@ -68,9 +69,9 @@ def test_a_backup_that_is_killed_is_made_by_the_next(backups: Backups) -> None:
     dice = random.Random(5)  # noqa: S311 - moments
     met = sum(backups.killed(dice.uniform(2, 9), "backup", str(backups.repository)) for _ in range(4))
     assert met
-    since = time.time()
-    backups.back_up()
-    assert longest_pause(since) < 1
+    with followed_pauses(INSTANCE) as pauses:
+        backups.back_up()
+    assert pauses.longest < 1
     assert all(seat.status in ("running", "exited") for seat in backups.seats())
     assert not docker.from_env().images.list(f"{INSTANCE}/snapshot")
 

@@ -215,17 +215,3 @@ def watched_command_lines() -> Iterator[set[str]]:
     finally:
         done.set()
         watcher.join()
-
-
-def longest_pause(since: float) -> float:
-    """Seconds that a seat was paused, as Docker's own events have it."""
-    begun: dict[str, int] = {}
-    longest = 0
-    filters = {"type": "container", "label": f"atelier.instance={INSTANCE}", "event": ["pause", "unpause"]}
-    for event in docker.from_env().api.events(since=since, until=time.time(), filters=filters, decode=True):
-        if event["Action"] == "pause":
-            begun[event["id"]] = event["timeNano"]
-        elif event["id"] in begun:  # otherwise a backup that was killed before left it paused
-            longest = max(longest, event["timeNano"] - begun.pop(event["id"]))
-    assert not begun
-    return longest / 1e9

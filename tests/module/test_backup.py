@@ -16,6 +16,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.module.installation import Installation, Run, is_healthy
+from tests.pauses import followed_pauses
 
 CANARY = "canary-of-the-repository"
 SECRET = "canary-of-a-seat"
@@ -46,21 +47,6 @@ def files(site: Installation, workspace: dict[str, Any]) -> dict[str, tuple[obje
 def counted(site: Installation, workspace: dict[str, Any], name: str) -> int | None:
     text = site.read(workspace, f"/workspace/{name}").decode().strip()
     return int(text) if text else None
-
-
-def longest_pause(site: Installation, since: float) -> float:
-    """Seconds, as Docker's own events have it."""
-    begun: dict[str, int] = {}
-    longest = 0
-    filters = {"type": "container", "label": f"atelier.instance={site.name}", "event": ["pause", "unpause"]}
-    for event in site.docker.api.events(since=since, until=time.time(), filters=filters, decode=True):
-        if event["Action"] == "pause":
-            begun[event["id"]] = event["timeNano"]
-        else:
-            longest = max(longest, event["timeNano"] - begun.pop(event["id"]))
-    assert not begun
-    assert longest
-    return longest / 1e9
 
 
 def wipe(site: Installation) -> None:
@@ -125,11 +111,12 @@ def test_everything_comes_back(site: Installation, small: str, backups: Backups,
     (site.state / "recordings").mkdir(exist_ok=True)
     (site.state / "recordings" / "one.jsonl").write_text("said\n")
 
-    since = time.time()
-    first = backups.make().succeeded().result
+    since = time.monotonic()
+    with followed_pauses(site.name) as pauses:
+        first = backups.make().succeeded().result
     assert (first["workspaces"], first["created"], first["forgotten"]) == (3, True, 0)
     # Less than a second; a machine that is busy also takes longer for all the rest.
-    assert longest_pause(site, since) < max(1, (time.time() - since) / 10)
+    assert 0 < pauses.longest < max(1, (time.monotonic() - since) / 10)
     assert is_healthy(base["address"])
     # Nothing is left over, and a second one replaces the first where one is to be kept.
     assert all("/checkpoint:" in tag for tag in site.snapshot_tags())
