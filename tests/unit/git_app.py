@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from atelier_git.app import create_app
 from atelier_git.credentials import renew
+from atelier_git.endpoints.app import create_app
 from atelier_git.settings import Settings
 from atelier_git.store import Store
 

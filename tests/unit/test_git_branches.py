@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from atelier_git import git
+from atelier_git.repositories import git
 from git_app import APP, Server, refused
 
 BRANCHES = f"{APP}/branches"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier_git import cleanup, git
-from atelier_git.api import Service, note_again, note_push
-from atelier_git.app import create_app
+from atelier_git.endpoints.api import Service, note_again, note_push
+from atelier_git.endpoints.app import create_app
+from atelier_git.repositories import cleanup, git
 from atelier_git.store import Store
 from git_app import APP, REPOSITORIES, Server, refused
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from atelier_git import contents, git
-from atelier_git.bounded import limited, run_bounded
-from atelier_git.contents import MIB, Limits, Refused, check_objects
-from atelier_git.policy import Pusher
+from atelier_git.repositories import contents, git
+from atelier_git.repositories.bounded import limited, run_bounded
+from atelier_git.repositories.contents import MIB, Limits, Refused, check_objects
+from atelier_git.repositories.policy import Pusher
 
 LIMITS = Limits(file=2 * MIB, repository=6 * MIB, objects=200, branch=3 * MIB, default_branch="main")
 

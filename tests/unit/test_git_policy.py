@@ -7,7 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from atelier_git.policy import Pusher, Rule, covers, hidden_references, load, may_push, refusal, visible_branches
+from atelier_git.repositories.policy import (
+    Pusher,
+    Rule,
+    covers,
+    hidden_references,
+    load,
+    may_push,
+    refusal,
+    visible_branches,
+)
 
 HOOK = Path(__file__).parents[2] / "roles/git_service/files/hooks/pre-receive"
 SEAT = Pusher(

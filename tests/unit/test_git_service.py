@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from atelier_git.credentials import renew
+from atelier_git.endpoints.slots import Slots
 from atelier_git.settings import load
-from atelier_git.slots import Slots
 from atelier_git.store import Store
 from git_app import APP, PASSWORD, REPOSITORIES, Server, refused
 from starlette.exceptions import HTTPException

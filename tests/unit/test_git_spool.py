@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier_git.spool import Spool
+from atelier_git.endpoints.spool import Spool
 from git_app import APP, Server
 from test_git_branches import folder
 from test_git_cleanup import run
@@ -27,7 +27,9 @@ def _within(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def test_what_goes_in_comes_out_in_order(tmp_path: Path, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """At any pace, through memory and the disk; on a full disk the writer waits."""
     if full:
-        monkeypatch.setattr("atelier_git.spool.os.pwrite", lambda *given: (_ for _ in ()).throw(OSError(28, "full")))
+        monkeypatch.setattr(
+            "atelier_git.endpoints.spool.os.pwrite", lambda *given: (_ for _ in ()).throw(OSError(28, "full"))
+        )
     data = os.urandom(4 * MIB)
 
     async def both() -> bytes:

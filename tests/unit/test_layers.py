@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # What is still to be divided.
-LARGE = ["atelier_git", "atelier_recorder"]
+LARGE = ["atelier_recorder"]
 PACKAGES = [
     file.parent
     for pattern in ("module_utils/atelier/**", "api/**", "roles/*/files/**")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import uvicorn
 
-from .app import create_app
 from .credentials import renew
+from .endpoints.app import create_app
 from .settings import load
 from .store import Store
 

@@ -23,10 +23,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import git
-from .bounded import limited
-from .cleanup import Pushes
-from .settings import Settings
+from ..repositories import git
+from ..repositories.bounded import limited
+from ..repositories.cleanup import Pushes
+from ..settings import Settings
 from .slots import Slots
 from .space import FULL, check_room
 from .spool import Spool

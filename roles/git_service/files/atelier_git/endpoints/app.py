@@ -23,16 +23,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from . import admin, api, cleanup, git
-from .accounts import Caller, authenticate
+from ..accounts import Caller, authenticate
+from ..repositories import cleanup, git
+from ..repositories.contents import Limits
+from ..repositories.policy import Pusher, hidden_references
+from ..settings import Settings
+from ..store import Row, Store
+from . import admin, api
 from .api import Answer, Call, Service
-from .contents import Limits
-from .policy import Pusher, hidden_references
-from .settings import Settings
 from .slots import Slots
 from .smart_http import SERVICES, SmartHttp
 from .space import FULL, check_room, drop_ballast, take_ballast
-from .store import Row, Store
 
 log = logging.getLogger("atelier_git")
 

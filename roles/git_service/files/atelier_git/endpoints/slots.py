@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.exceptions import HTTPException
 
-from .settings import Settings
+from ..settings import Settings
 
 # Maximum waiting requests, per seat and of all seats; each keeps a connection open.
 _WAITING = 16

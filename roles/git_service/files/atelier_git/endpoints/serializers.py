@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .git import Branch
-from .settings import Settings
-from .store import Row
+from ..repositories.git import Branch
+from ..settings import Settings
+from ..store import Row
 
 _NEVER = "0001-01-01T00:00:00Z"
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from ..accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token, new_user
+from ..store import Row, Taken, now
 from . import names, serializers
-from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token, new_user
 from .api import MISSING, Answer, Call
-from .store import Row, Taken, now
 
 _PERMISSIONS = ("read", "write", "admin")
 _LONGEST_RULE = 255

@@ -15,13 +15,14 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from . import git, names, serializers
-from .accounts import Caller
-from .contents import size_of
-from .policy import HEADS, Pusher, Rule, covering, may_push, visible_branches
-from .settings import Settings
+from ..accounts import Caller
+from ..repositories import git
+from ..repositories.contents import size_of
+from ..repositories.policy import HEADS, Pusher, Rule, covering, may_push, visible_branches
+from ..settings import Settings
+from ..store import Row, Store, Taken, now
+from . import names, serializers
 from .space import check_room
-from .store import Row, Store, Taken, now
 
 log = logging.getLogger("atelier_git")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .bounded import run_bounded
 
-HOOKS = Path(__file__).parent.parent / "hooks"
+HOOKS = Path(__file__).parents[2] / "hooks"
 # Held while this service changes a reference, and while it removes stale lock files.
 REFERENCES = threading.Lock()
 # Where git stores pushed objects: many in a pack, or single ones.
