@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from atelier_recorder.messages import Exchanged
-from atelier_recorder.records import record
+from atelier_recorder.writer.records import record
 
 
 def write_conversation(recording: Path, timestamp: str, model: str = "gpt") -> None:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from itertools import repeat
 
-from atelier_recorder import bounds
+from atelier_recorder.proxy import bounds
 from mitmproxy import http, options
 from mitmproxy.tools import dump
 

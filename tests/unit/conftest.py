@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from atelier.backup.restic import Source
 from atelier_recorder.settings import Limits, Settings
-from atelier_recorder.writer import Writer
+from atelier_recorder.writer.process import Writer
 from backup_parts import Docker, private
 from git_app import REPOSITORIES, Server
 

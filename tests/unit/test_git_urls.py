@@ -9,7 +9,7 @@ import yaml
 from atelier.common.errors import AtelierError, Code
 from atelier.git import urls
 from atelier.git.urls import check_git_access, check_git_url
-from atelier_recorder.address_filter import AddressFilter
+from atelier_recorder.proxy.address_filter import AddressFilter
 from support import refused
 
 ROOT = Path(__file__).parents[2]

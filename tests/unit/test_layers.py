@@ -1,4 +1,4 @@
-"""The layers of core and API (the contracts in pyproject.toml) and the size of the packages, those of roles too."""
+"""The layers of core, API and recorder (the contracts in pyproject.toml), and the size of all packages."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What is still to be divided.
-LARGE = ["atelier_recorder"]
+RECORDER = "roles/recorder/files"
 PACKAGES = [
     file.parent
     for pattern in ("module_utils/atelier/**", "api/**", "roles/*/files/**")
     for file in ROOT.glob(f"{pattern}/__init__.py")
-    if file.parent.name not in LARGE
 ]
 
 
 def _lint(contracts: Path, root: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'module_utils'}:{root}"}
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'module_utils'}:{root}:{root / RECORDER}"}
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", str(contracts)]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
@@ -41,10 +39,13 @@ def test_each_package_imports_only_those_below_it() -> None:
         ("api/core/batcher.py", "from ..routers import jobs", "api.core.batcher"),
         ("api/web/view.py", "from ..routers import jobs", "api.web.view"),
         ("api/elsewhere.py", "", "api.elsewhere"),
+        (f"{RECORDER}/atelier_recorder/proxy/pipe.py", "from ..writer import turns", "atelier_recorder.proxy"),
+        (f"{RECORDER}/atelier_recorder/writer/turns.py", "from ..proxy import pipe", "atelier_recorder.writer"),
+        (f"{RECORDER}/atelier_recorder/messages.py", "from .writer import turns", "atelier_recorder.messages"),
     ],
 )
 def test_an_import_of_a_higher_layer_is_found(tmp_path: Path, file: str, line: str, shown: str) -> None:
-    for path in [*ROOT.glob("api/**/*.py"), *ROOT.glob("module_utils/**/*.py")]:
+    for path in [file for folder in ("api", "module_utils", RECORDER) for file in ROOT.glob(f"{folder}/**/*.py")]:
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from atelier_recorder.formats import FORMATS
 from atelier_recorder.messages import Exchanged, SocketMessage, SocketOpened
-from atelier_recorder.records import call_record
-from atelier_recorder.sessions import Session
-from atelier_recorder.sse import events, json_values
 from atelier_recorder.timestamps import iso
+from atelier_recorder.writer.records import call_record
+from atelier_recorder.writer.sessions import Session
+from atelier_recorder.writer.sse import events, json_values
 
 CHAT = """data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1694268190,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
 

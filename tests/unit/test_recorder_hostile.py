@@ -15,18 +15,17 @@ from atelier.recordings.folders import Recorded
 from atelier.recordings.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
 from atelier.recordings.report import document
 from atelier.recordings.store import conversations
-from atelier_recorder import deadline
-from atelier_recorder import writer as writer_module
 from atelier_recorder.body_buffer import Budget, Tee
-from atelier_recorder.deadline import TooSlow, limited
-from atelier_recorder.lookups import LOOKUPS, Lookups
 from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage
-from atelier_recorder.pipe import Pipe
-from atelier_recorder.records import call_record
+from atelier_recorder.proxy.lookups import LOOKUPS, Lookups
+from atelier_recorder.proxy.pipe import Pipe
 from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
-from atelier_recorder.sessions import Session
-from atelier_recorder.turns import BYTES_EACH, MOST_EACH, Turns
+from atelier_recorder.writer import deadline, process
+from atelier_recorder.writer.deadline import TooSlow, limited
+from atelier_recorder.writer.records import call_record
+from atelier_recorder.writer.sessions import Session
+from atelier_recorder.writer.turns import BYTES_EACH, MOST_EACH, Turns
 from support import row
 from test_recorder_formats import exchanged, opened
 
@@ -105,7 +104,7 @@ def test_many_secrets_and_many_texts() -> None:
 
 
 def test_what_takes_too_long_is_given_up(
-    writer: writer_module.Writer,
+    writer: process.Writer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -122,7 +121,7 @@ def test_what_takes_too_long_is_given_up(
         while True:
             redact_text("a" * 1000)
 
-    monkeypatch.setattr(writer_module, "call_record", endless)
+    monkeypatch.setattr(process, "call_record", endless)
     writer.take(exchanged("openai-chat", b'{"model": "m", "messages": []}', b"{}"))
     (found,) = conversations(Recorded.here(tmp_path, ID)).conversations
     assert "too long" in found["error"]
@@ -163,7 +162,7 @@ def test_what_is_plain_is_read_by_every_reader() -> None:
     assert plain([0] * (MOST_VALUES + 10))[-1] == TOO_MANY
 
 
-def test_odd_bodies_are_recorded_and_read(writer: writer_module.Writer, tmp_path: Path) -> None:
+def test_odd_bodies_are_recorded_and_read(writer: process.Writer, tmp_path: Path) -> None:
     for value in ODD:
         try:
             body = json.dumps({"model": "m", "messages": [], "seed": value, "tools": value}).encode()

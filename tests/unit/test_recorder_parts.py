@@ -9,18 +9,18 @@ import zlib
 from pathlib import Path
 
 import pytest
-from atelier_recorder.address_filter import AddressFilter, is_literal
 from atelier_recorder.body_buffer import Budget, Tee, decode
-from atelier_recorder.domains import Domains
 from atelier_recorder.messages import DomainSeen, Exchanged
-from atelier_recorder.pipe import Pipe
-from atelier_recorder.providers import find_provider, parse_providers
+from atelier_recorder.proxy.address_filter import AddressFilter, is_literal
+from atelier_recorder.proxy.pipe import Pipe
+from atelier_recorder.proxy.providers import find_provider, parse_providers
 from atelier_recorder.redact import MARK, redact, redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.settings import Limits, read_settings
-from atelier_recorder.store import Store, fit
 from atelier_recorder.timestamps import file_name, iso
 from atelier_recorder.workspaces import Workspaces
-from atelier_recorder.writer import Writer
+from atelier_recorder.writer.domains import Domains
+from atelier_recorder.writer.process import Writer
+from atelier_recorder.writer.store import Store, fit
 from test_recorder_formats import CHAT, exchanged
 
 from bench.egress_recorder import settings_document

@@ -17,8 +17,8 @@ from pathlib import Path
 from mitmproxy import options
 from mitmproxy.tools import dump
 
-from . import bounds
-from .addon import Recorder
+from .proxy import bounds
+from .proxy.addon import Recorder
 from .settings import Settings, read_settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .messages import Message, SocketClosed, SocketMessage, SocketOpened, weight
+from ..messages import Message, SocketClosed, SocketMessage, SocketOpened, weight
 
 MIB = 1024**2
 # Maximum waiting messages and bytes per seat, and bytes in total. A seat below its fair share loses nothing.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .body_buffer import Tee
-from .messages import Exchanged
+from ..body_buffer import Tee
+from ..messages import Exchanged
 
 # An unfinished call is written again when it has grown by this part since, and not more often than this (ms).
 _GROWTH = 1.5

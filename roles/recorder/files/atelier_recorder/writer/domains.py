@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from ..timestamps import iso
 from .files import replace
-from .timestamps import iso
 
 FILE = "domains.json"
 # More than any person's day of work has; a program that makes up names must not fill memory and disk.

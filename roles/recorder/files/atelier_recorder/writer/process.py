@@ -1,6 +1,6 @@
 """The writer: the process that converts the proxy's messages to files. It runs as long as the pipe to it.
 
-python -m atelier_recorder.writer SETTINGS
+python -m atelier_recorder.writer.process SETTINGS
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ..messages import DomainSeen, Exchanged, Message, SocketMessage, SocketOpened
+from ..settings import Settings, read_settings
+from ..timestamps import now_ms
+from ..workspaces import Workspaces
 from .deadline import TooSlow, limited
 from .domains import Domains
-from .messages import DomainSeen, Exchanged, Message, SocketMessage, SocketOpened
 from .records import call_record, slow_record
 from .sessions import Session
-from .settings import Settings, read_settings
 from .store import Store
-from .timestamps import now_ms
 from .turns import Turns
-from .workspaces import Workspaces
 
 _TICK_SECONDS = 0.5
 _SWEEP_SECONDS = 3600

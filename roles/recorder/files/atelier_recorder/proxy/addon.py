@@ -13,17 +13,17 @@ from typing import Any
 from mitmproxy import connection, http, tcp
 from mitmproxy.proxy import server_hooks
 
+from ..body_buffer import Budget, Tee
+from ..messages import DomainSeen, Exchanged, SocketClosed, SocketMessage, SocketOpened, weight
+from ..redact import secrets_of
+from ..settings import Settings
+from ..timestamps import now_ms
+from ..workspaces import Workspaces
 from .address_filter import AddressFilter, is_literal
-from .body_buffer import Budget, Tee
 from .exchange import Exchange
 from .lookups import LOOKUPS, Lookups
-from .messages import DomainSeen, Exchanged, SocketClosed, SocketMessage, SocketOpened, weight
 from .pipe import Pipe
 from .providers import find_provider, parse_providers
-from .redact import secrets_of
-from .settings import Settings
-from .timestamps import now_ms
-from .workspaces import Workspaces
 
 _EXCHANGE = "atelier.exchange"
 _SOCKET = "atelier.socket"

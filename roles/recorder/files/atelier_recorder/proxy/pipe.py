@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from .body_buffer import Budget
+from ..body_buffer import Budget
+from ..messages import Message, weight
+from ..timestamps import now_ms
 from .exchange import Exchange
-from .messages import Message, weight
-from .timestamps import now_ms
 
 # Small messages that may wait; when the writer is that far behind, further ones are lost rather than memory.
 _MOST_WAITING = 100_000
@@ -89,7 +89,7 @@ class Pipe:
 
     def _running(self) -> Connection:
         if self._writer is None:
-            command = [sys.executable, "-m", "atelier_recorder.writer", str(self._settings_file)]
+            command = [sys.executable, "-m", "atelier_recorder.writer.process", str(self._settings_file)]
             its_end, connection = multiprocessing.Pipe(duplex=False)
             with its_end:
                 self._writer = subprocess.Popen(command, stdin=its_end.fileno()), connection

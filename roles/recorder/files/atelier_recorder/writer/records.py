@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .body_buffer import decode
-from .formats import FORMATS
-from .formats.common import StreamParser, as_dict
-from .messages import Exchanged
+from ..body_buffer import decode
+from ..formats import FORMATS
+from ..formats.common import StreamParser, as_dict
+from ..messages import Exchanged
+from ..redact import redact, redact_json_text, redact_text, redact_url
 from .plain_json import plain, read_json
-from .redact import redact, redact_json_text, redact_text, redact_url
 from .sse import json_events, json_values
 
 # Length of the excerpt that is kept of an unreadable body.

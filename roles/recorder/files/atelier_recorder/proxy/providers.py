@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from .formats import FORMATS
+from ..formats import FORMATS
 
 
 @dataclass(frozen=True)

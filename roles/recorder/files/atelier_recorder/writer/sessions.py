@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .formats import FORMATS
-from .formats.common import StreamParser, as_dict, as_text, message
-from .formats.openai_responses import ENDS, parse_item
-from .messages import SocketMessage, SocketOpened
+from ..formats import FORMATS
+from ..formats.common import StreamParser, as_dict, as_text, message
+from ..formats.openai_responses import ENDS, parse_item
+from ..messages import SocketMessage, SocketOpened
 from .plain_json import read_json
 from .records import record
 

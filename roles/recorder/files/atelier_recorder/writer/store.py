@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..settings import Limits
+from ..timestamps import file_name, iso
 from .files import TEMPORARY, replace
-from .settings import Limits
-from .timestamps import file_name, iso
 
 FOLDER = "conversations"
 _DAY = 24 * 3600

@@ -1,1 +1,0 @@
-../../../../module_utils/atelier/recordings/plain_json.py

@@ -1,0 +1,1 @@
+"""What runs in mitmproxy's process, and sends copies of the traffic to the writer's."""

@@ -1,0 +1,1 @@
+../../../../../module_utils/atelier/recordings/plain_json.py
