@@ -77,6 +77,36 @@ def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool
     assert "changed=0 " in done.stdout, done.stdout
 
 
+def test_the_name_of_an_image_is_that_of_its_files_and_their_names(tmp_path: Path) -> None:
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(
+        "- hosts: localhost\n  tasks:\n    - include_role: {name: service_image}\n"
+        "    - debug: {msg: 'the image {{ atelier_service_image }}.'}\n"
+    )
+
+    def named(checkout: str, file: str) -> str:
+        context = tmp_path / checkout
+        (context / "inner").mkdir(parents=True)
+        (context / "Dockerfile").touch()
+        (context / "inner" / file).write_text("x = 1\n")
+        with docker_server(DockerWithAllImages) as server:
+            variables = {
+                "atelier_engine_url": f"tcp://{server}",
+                "atelier_image_prefix": "test",
+                "atelier_state_dir": str(tmp_path),
+                "atelier_service_image_name": "service",
+                "atelier_service_image_context": str(context),
+            }
+            done = play(playbook, variables)
+        found = re.search(r"the image (test/service:\w+)\.", done.stdout)
+        assert found, done.stdout + done.stderr
+        return found[1]
+
+    first = named("one", "old.py")
+    assert named("two", "old.py") == first
+    assert named("three", "new.py") != first
+
+
 def test_a_build_of_the_base_removes_what_killed_builds_left(tmp_path: Path) -> None:
     """Each is a root file system, and earlier versions gave each build its own folder."""
     folders = ("image.base", "image.a1b2_c3d", "image.new1new1", "image.of-a-site", "image.site")

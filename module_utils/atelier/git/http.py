@@ -33,6 +33,7 @@ _REFUSALS = {
     **dict.fromkeys(_PASSING, (Code.SERVICE_UNAVAILABLE, "git.not_up")),
 }
 _BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead)
+# Not urllib3's Retry: its pools know neither Unix sockets nor a time for a whole answer.
 _PAUSES = (0.2, 0.6)
 _LARGEST_ANSWER = 16 * 1024**2
 _SHOWN = 300
