@@ -66,7 +66,9 @@ async def tear_down(services: Services, caller: Caller, wanted: TearDown) -> Job
         missing = await asyncio.to_thread(_missing, folder, entries, rows)
         if missing:
             raise _not_collected(list(missing.values()), len(rows))
-    variables = {"confirm": True, "collected": wanted.collected or ""}
+    # Where the inventory has it, unless a site chose another place. The next workshop's seats have other passwords.
+    sheet = services.settings.site.state_dir / f"{folder.name}.csv"
+    variables = {"confirm": True, "collected": wanted.collected or "", "workshop_ids_csv": str(sheet)}
     return await _begin(services, caller, TEARDOWN, rows, variables)
 
 

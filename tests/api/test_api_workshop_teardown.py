@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,11 @@ class Day:
     other: dict[str, Any]
 
     @property
+    def sheet(self) -> Path:
+        """The file of the seats' passwords."""
+        return self.api.instance.state / "workshop-workshop.csv"
+
+    @property
     def archive(self) -> str:
         """The path of the first seat's archive."""
         return f"{COLLECT}/{self.works['id']}/archive"
@@ -47,7 +53,9 @@ def day(network: str) -> Iterator[Day]:
         api.instance.run_inside(works, "echo mine > work.txt")
         assert api.post("/api/workshop/claim", {"name": "Max", "email": "max@example.com"}).status_code == 200
         assert api.post(f"/api/projects/{stopped['id']}/stop").status_code == 200
-        yield Day(api, base, works, stopped, other)
+        day = Day(api, base, works, stopped, other)
+        day.sheet.write_text("name,url,password,state\n")
+        yield day
 
 
 class TestTheEnd:
@@ -93,6 +101,7 @@ class TestTheEnd:
         ended = day.api.ended(begun(day.api, TEARDOWN))
         assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("failed", ["running", "stopped"])
         assert "Workshop 2" in ended["error"]
+        assert day.sheet.exists()
         assert day.api.ended(begun(day.api, COLLECT))["state"] == "successful"
 
     def test_a_teardown_goes_on_after_the_api_died_and_keeps_all_others(self, day: Day) -> None:
@@ -104,6 +113,7 @@ class TestTheEnd:
         ended = api.ended(job)
         assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("successful", ["deleted", "deleted"])
         assert {row["name"] for row in instance.rows()} == {"Workshop", "another"}
+        assert not day.sheet.exists(), "the next workshop's seats would have its passwords"
         kept = {instance.container_name(day.base), instance.container_name(day.other)}
         assert {container.name for container in instance.containers()} == kept
 
