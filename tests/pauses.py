@@ -1,4 +1,4 @@
-"""How long seats are paused, for backups. Docker keeps only its last 256 events, so they are followed."""
+"""The pauses of seats that a backup makes. Docker keeps only its last 256 events, so they are followed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What answers requests: Forgejo's API, and clones and pushes."""
+"""Forgejo's API, and clones and pushes over HTTP."""

@@ -1,1 +1,1 @@
-"""What runs in mitmproxy's process, and sends copies of the traffic to the writer's."""
+"""The modules of mitmproxy's process, which sends copies of the traffic to the writer's."""

@@ -1,1 +1,1 @@
-"""What runs in the writer's process: it parses and redacts the copies, and keeps them as files."""
+"""The modules of the writer's process: it parses and redacts the copies, and keeps them as files."""
