@@ -204,7 +204,7 @@ def test_a_database_that_was_lost_is_made_anew_from_what_docker_knows(site: Inst
     assert {kind for kind, _ in drift} == {"orphan_container", "wrong_routes"}
     after = {row["name"]: row for row in site.rows()}
     for name, row in before.items():
-        lost = dict.fromkeys(("sequence", "last_activity", "notes", "orders", "passwords", "stop_reason"))
+        lost = dict.fromkeys(("sequence", "last_activity", "notes", "orders", "passwords", "stop_reason", "was_cloned"))
         assert after[name] | lost == row | lost
     site.is_tidy(["Base", "Ann"])
     assert login(site.row("Base")["address"], PASSWORD)

@@ -69,6 +69,16 @@ def test_a_base_is_no_seat_after_its_clones_are_removed(tmp_path: Path) -> None:
         assert claims.claim(people("late@example.com"))[0].status is ClaimStatus.FULL
 
 
+def test_a_workspace_of_which_no_clone_ever_ran_is_no_base(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        (seat,) = store.reserve([order("Spring 1", group="Spring")])
+        (clone,) = store.reserve_clones(seat, None, [None], "default")
+        store.update(clone.id, status=Status.ERROR)
+        store.delete(clone.id)
+        assert store.get(id=seat.id) == seat
+        assert Claims(store, "Spring").seats() == [seat]
+
+
 def test_a_seat_is_one_again_after_a_rehearsal_with_it(tmp_path: Path) -> None:
     """A rehearsal copies one of seats that were made one by one."""
     with open_store(tmp_path) as store:
@@ -77,6 +87,7 @@ def test_a_seat_is_one_again_after_a_rehearsal_with_it(tmp_path: Path) -> None:
         rehearsed = seat._replace(group=GROUP)
         (copy,) = store.reserve([clone_order(rehearsed, "copy", None, id=new_id(), owner="default", batch=None)])
         assert claims.seats() == []
+        store.update(copy.id, status=Status.RUNNING)
         store.delete(copy.id)
         assert claims.seats() == [seat]
 

@@ -248,7 +248,7 @@ class Workspace(NamedTuple):
     notes: str = ""
     password_hash: str | None = None
     cloned_from: str | None = None
-    # 1 if it is no clone, and others were cloned from it: a base, which is no seat, also when its clones are removed.
+    # 1 if it is no clone, and a clone of it has run: a base, which is no seat, also when its clones are removed.
     was_cloned: int = 0
     git_url: str | None = None
     # Its repository on the git server and its branch; None until they exist.

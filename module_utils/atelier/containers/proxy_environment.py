@@ -59,12 +59,16 @@ def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
         unreadable = Message("proxy_ca_unreadable", proxy=mode.proxy, why=error)
         raise AtelierError(Code.EGRESS_ERROR, unreadable, field="proxy_mode") from error
     name = context.site.container_name(workspace.id)
-    # Not the certificate's own file: a run that was killed may have put that, and no more.
-    bundle = context.engine.read(name, _BUNDLE, _LARGEST_BUNDLE)
-    if bundle is not None and certificate in (bundle.first_file() or b""):
+    # Also the bundle: a run that was killed may have put the file, and no more.
+    if all(certificate in _content(context, name, path) for path in (str(inside), _BUNDLE)):
         return False
     context.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
     return True
+
+
+def _content(context: NodeContext, container: str, path: str) -> bytes:
+    found = context.engine.read(container, path, _LARGEST_BUNDLE)
+    return (found.first_file() if found else None) or b""
 
 
 def trust_proxy_ca(context: NodeContext, container: str) -> None:

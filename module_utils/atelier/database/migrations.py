@@ -227,9 +227,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE workspaces SET was_cloned = 1 WHERE cloned_from IS NULL"
         " AND id IN (SELECT cloned_from FROM workspaces WHERE group_name IS NOT '~rehearsal')",
         """
-        CREATE TRIGGER bases AFTER INSERT ON workspaces
-        WHEN NEW.cloned_from IS NOT NULL AND NEW.group_name IS NOT '~rehearsal' BEGIN
-            UPDATE workspaces SET was_cloned = 1 WHERE id = NEW.cloned_from AND cloned_from IS NULL;
+        CREATE TRIGGER bases AFTER UPDATE OF status ON workspaces
+        WHEN NEW.status = 'running' AND NEW.cloned_from IS NOT NULL AND NEW.group_name IS NOT '~rehearsal' BEGIN
+            UPDATE workspaces SET was_cloned = 1
+            WHERE id = NEW.cloned_from AND cloned_from IS NULL AND was_cloned = 0;
         END
         """,
     ),
