@@ -52,52 +52,44 @@ def play(playbook: Path, variables: Mapping[str, object]) -> subprocess.Complete
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("in_background", [False, True])
-def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool) -> None:
-    """Also where the start of a build in the background is all that a task can tell."""
-    (tmp_path / "Dockerfile").touch()
-    playbook = tmp_path / "playbook.yml"
-    playbook.write_text(
-        "- hosts: localhost\n  tasks:\n    - include_role: {name: service_image}\n"
-        "    - async_status: {jid: '{{ item }}'}\n      loop: '{{ atelier_service_image_builds | default([]) }}'\n"
-        "      register: waited\n      until: waited.finished\n      retries: 60\n      delay: 1\n"
-        "    - debug: {msg: 'waited for {{ atelier_service_image_builds | default([]) | length }}'}\n"
-    )
+def with_the_role(folder: Path, context: Path, then: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """Runs the role with that build context, and the tasks ``then``."""
+    playbook = folder / "playbook.yml"
+    playbook.write_text(f"- hosts: localhost\n  tasks:\n    - include_role: {{name: service_image}}\n{then}")
     with docker_server(DockerWithAllImages) as server:
         variables = {
             "atelier_engine_url": f"tcp://{server}",
             "atelier_image_prefix": "test",
-            "atelier_state_dir": str(tmp_path),
+            "atelier_state_dir": str(folder),
             "atelier_service_image_name": "service",
-            "atelier_service_image_context": str(tmp_path),
-            "atelier_service_image_in_background": in_background,
+            "atelier_service_image_context": str(context),
         }
-        done = play(playbook, variables)
+        return play(playbook, variables | more)
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_an_image_that_is_there_is_no_change(tmp_path: Path, in_background: bool) -> None:
+    """Also where the start of a build in the background is all that a task can tell."""
+    (tmp_path / "Dockerfile").touch()
+    done = with_the_role(
+        tmp_path,
+        tmp_path,
+        "    - async_status: {jid: '{{ item }}'}\n      loop: '{{ atelier_service_image_builds | default([]) }}'\n"
+        "      register: waited\n      until: waited.finished\n      retries: 60\n      delay: 1\n"
+        "    - debug: {msg: 'waited for {{ atelier_service_image_builds | default([]) | length }}'}\n",
+        atelier_service_image_in_background=in_background,
+    )
     assert f"waited for {int(in_background)}" in done.stdout, done.stdout + done.stderr
     assert "changed=0 " in done.stdout, done.stdout
 
 
 def test_the_name_of_an_image_is_that_of_its_files_and_their_names(tmp_path: Path) -> None:
-    playbook = tmp_path / "playbook.yml"
-    playbook.write_text(
-        "- hosts: localhost\n  tasks:\n    - include_role: {name: service_image}\n"
-        "    - debug: {msg: 'the image {{ atelier_service_image }}.'}\n"
-    )
-
     def named(checkout: str, file: str) -> str:
         context = tmp_path / checkout
         (context / "inner").mkdir(parents=True)
         (context / "Dockerfile").touch()
         (context / "inner" / file).write_text("x = 1\n")
-        with docker_server(DockerWithAllImages) as server:
-            variables = {
-                "atelier_engine_url": f"tcp://{server}",
-                "atelier_image_prefix": "test",
-                "atelier_state_dir": str(tmp_path),
-                "atelier_service_image_name": "service",
-                "atelier_service_image_context": str(context),
-            }
-            done = play(playbook, variables)
+        done = with_the_role(tmp_path, context, "    - debug: {msg: 'the image {{ atelier_service_image }}.'}\n")
         found = re.search(r"the image (test/service:\w+)\.", done.stdout)
         assert found, done.stdout + done.stderr
         return found[1]

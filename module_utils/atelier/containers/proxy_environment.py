@@ -12,6 +12,7 @@ from ..engine.models import File
 from .context import NodeContext
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_LARGEST_CERTIFICATE = 1024**2
 _LARGEST_BUNDLE = 16 * 1024**2
 _UPDATE = "/usr/sbin/update-ca-certificates"
 # Java takes some seconds for its own bundle.
@@ -59,15 +60,16 @@ def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
         unreadable = Message("proxy_ca_unreadable", proxy=mode.proxy, why=error)
         raise AtelierError(Code.EGRESS_ERROR, unreadable, field="proxy_mode") from error
     name = context.site.container_name(workspace.id)
+    present = _content(context, name, str(inside), _LARGEST_CERTIFICATE)
     # Also the bundle: a run that was killed may have put the file, and no more.
-    if all(certificate in _content(context, name, path) for path in (str(inside), _BUNDLE)):
+    if present == certificate and certificate in _content(context, name, _BUNDLE, _LARGEST_BUNDLE):
         return False
     context.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
     return True
 
 
-def _content(context: NodeContext, container: str, path: str) -> bytes:
-    found = context.engine.read(container, path, _LARGEST_BUNDLE)
+def _content(context: NodeContext, container: str, path: str, limit: int) -> bytes:
+    found = context.engine.read(container, path, limit)
     return (found.first_file() if found else None) or b""
 
 
